@@ -1,0 +1,98 @@
+"""What is observed, as values: verdicts, overrides, counters and the snapshot that every view is drawn from.
+
+Times of day are seconds since the epoch; they are given by whoever observed. This module knows no engine, no page and
+no metrics format.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Health(StrEnum):
+    """The outcome of probes over time."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+    FULL = "full"
+    """Answers 421 (too many users): takes no new sessions; the ones it has are not harmed."""
+
+
+class Override(StrEnum):
+    """The operator's word against the verdict."""
+
+    NONE = "none"
+    DRAIN = "drain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the director holds of a real server now, with the reason in words and since when."""
+
+    health: Health = Health.UNKNOWN
+    reason: str = "not probed yet"
+    since_s: float = 0.0
+    last_probe_duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealServerState:
+    """One real server behind one virtual server."""
+
+    name: str
+    endpoint: str
+    weight: int
+    effective_weight: int
+    verdict: Verdict
+    override: Override
+    sessions: int = 0
+    sessions_total: int = 0
+    transfers: int = 0
+    """Transfers that run now."""
+    downloads_total: int = 0
+    uploads_total: int = 0
+    download_bytes_total: int = 0
+    upload_bytes_total: int = 0
+    failures_total: dict[str, int] = field(default_factory=dict[str, int])
+    """By cause, in words that are label values: `connect`, `greeting`, `data_connect`, `data_lost`, `aborted` ..."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualServerState:
+    """One virtual server and its real servers."""
+
+    name: str
+    endpoints: tuple[str, ...]
+    scheduler: str
+    sessions: int
+    sessions_total: int
+    refused_total: dict[str, int]
+    real_servers: tuple[RealServerState, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Counts by upper bound in seconds, Prometheus fashion: not cumulative here; the last bucket has no bound."""
+
+    bounds_s: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """All of it at one moment."""
+
+    taken_s: float
+    started_s: float
+    version: str
+    engine: str
+    config_file: str
+    config_error: str
+    """Why the newest file was not taken; empty when it was."""
+    workers: int
+    virtual_servers: tuple[VirtualServerState, ...]
+    data_setup: Histogram
+    """Time from a PASV, EPSV, PORT or EPRT command to its reply, data connection set up on the server's side."""
