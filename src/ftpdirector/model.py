@@ -102,7 +102,7 @@ class Endpoint:
 
     def __str__(self) -> str:
         """`192.0.2.10:21`, `[2001:db8::1]:21`."""
-        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"  # noqa: PLR2004
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
