@@ -108,7 +108,7 @@ class DropServerData:
 
 @dataclass(frozen=True, slots=True)
 class WaitForData:
-    """Start the clock for a data connection that is due; `data_timed_out` is called unless `StopWaiting` comes first."""
+    """Start the clock for a data connection that is due; `data_timed_out` follows unless `StopWaiting` comes first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ class ReplyReader:
         if not self._buffer and not self._code and data[3:4] == b" " and data.find(b"\n") == len(data) - 1:
             code = data[:3]
             if code.isdigit() and b"100" <= code < b"700" and len(data) <= LONGEST_LINE_BYTES:
-                return [ReplyLine(data, int(code), True)]  # what nearly every call is: one whole line
+                return [ReplyLine(data, int(code), last=True)]  # what nearly every call is: one whole line
         found: list[ReplyLine] = []
         pieces = (self._buffer + data).split(b"\n")
         self._buffer = pieces.pop()
