@@ -96,3 +96,75 @@ class Snapshot:
     virtual_servers: tuple[VirtualServerState, ...]
     data_setup: Histogram
     """Time from a PASV, EPSV, PORT or EPRT command to its reply, data connection set up on the server's side."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealServerCounters:
+    """What one engine process counted for one real server behind one virtual server; sums over processes make sense."""
+
+    sessions: int = 0
+    sessions_total: int = 0
+    transfers: int = 0
+    downloads_total: int = 0
+    uploads_total: int = 0
+    download_bytes_total: int = 0
+    upload_bytes_total: int = 0
+    failures_total: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualServerCounters:
+    """What one engine process counted for one virtual server."""
+
+    endpoints: tuple[str, ...] = ()
+    sessions: int = 0
+    sessions_total: int = 0
+    refused_total: dict[str, int] = field(default_factory=dict[str, int])
+    real_servers: dict[str, RealServerCounters] = field(default_factory=dict[str, RealServerCounters])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineCounters:
+    """What one engine process counted, by name of the virtual server."""
+
+    virtual_servers: dict[str, VirtualServerCounters]
+    data_setup: Histogram
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRecord:
+    """One transfer that is over, for the transfer log. `user` and `path` as the client wrote them (8-bit safe)."""
+
+    session: int
+    started_s: float
+    """Since the epoch."""
+    duration_s: float
+    bytes: int
+    """Handed over to the receiver's socket."""
+    client: str
+    user: str
+    verb: str
+    path: str
+    upload: bool
+    binary: bool
+    """TYPE I; false for TYPE A."""
+    complete: bool
+    outcome: str
+    """`complete`, `refused`, `failed` or `aborted`."""
+    reply: str
+    virtual_server: str
+    real_server: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionState:
+    """One session that is open now."""
+
+    number: int
+    client: str
+    user: str
+    virtual_server: str
+    real_server: str
+    age_s: float
+    idle_s: float
+    transferring: bool

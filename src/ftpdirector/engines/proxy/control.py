@@ -1,0 +1,385 @@
+"""One session: its two control connections, the pure FTP session between them, and what the session asks for.
+
+Bytes and events go in, the session's actions are carried out in order; an event that an action causes at once (a port
+that is leased) waits until the actions before it are done. This module knows no reply code and no scheduling.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from ftpdirector.engines.proxy.data import DataConnections
+from ftpdirector.engines.proxy.readiness import FAILED, READABLE, WRITABLE
+from ftpdirector.errors import HostError
+from ftpdirector.ftp.actions import (
+    Action,
+    Close,
+    ConnectToClient,
+    ConnectToServer,
+    DataReady,
+    Direction,
+    DropClientData,
+    DropServerData,
+    FinishClientData,
+    FinishServerData,
+    Listen,
+    ListenForServer,
+    LoggedIn,
+    RememberRefused,
+    StartRelay,
+    StopWaiting,
+    ToClient,
+    ToServer,
+    TransferEnded,
+    WaitForData,
+)
+from ftpdirector.ftp.session import Session, Side
+from ftpdirector.model import Endpoint
+
+if TYPE_CHECKING:
+    from ftpdirector.engines.proxy.server import Behind, ProxyEngine
+
+READ_BYTES: Final = 16384
+_HELD_BYTES: Final = 1 << 16
+"""What a slow peer does not take is held up to here; then the other side is not read any more."""
+_DRAIN_READS: Final = 8
+
+
+class ControlConnection:
+    """One side's control connection."""
+
+    __slots__ = ("_events", "_link", "held", "side", "sock")
+
+    def __init__(self, link: Link, sock: socket.socket, side: Side) -> None:
+        """A socket that nobody watches yet, or that is handed over with what it is watched for."""
+        self.sock = sock
+        self.side = side
+        self.held = b""
+        self._link = link
+        self._events = READABLE
+
+    def watch(self) -> None:
+        """Begin to read."""
+        self._link.engine.readiness.watch(self.sock.fileno(), READABLE, self)
+
+    def ready(self, events: int) -> None:
+        """Flush what is held, then read once."""
+        link = self._link
+        if self.held and events & (WRITABLE | FAILED):
+            self.write(b"")
+        if link.ended or not (self._events & READABLE or events & FAILED):
+            return
+        self.read()
+
+    def read(self) -> bool:
+        """Read once; False when nothing was there."""
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if data:
+            self._link.bytes_arrived(self.side, data)
+        else:
+            self._link.lost(self.side)
+        return bool(data)
+
+    def write(self, data: bytes, *, urgent: bool = False) -> None:
+        """Send, or hold what the kernel does not take. A failure shows when reading, which tells it once."""
+        if self.held:
+            data = self.held + data
+            self.held = b""
+        try:
+            sent = self._send(data, urgent=urgent)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            sent = len(data)
+        if sent < len(data):
+            self.held = data[sent:]
+        self.choose_events()
+
+    def choose_events(self) -> None:
+        """Watch for what is of use now."""
+        events = (READABLE if self._link.reads(self.side) else 0) | (WRITABLE if self.held else 0)
+        if events != self._events:
+            self._events = events
+            self._link.engine.readiness.watch(self.sock.fileno(), events, self)
+
+    def _send(self, data: bytes, *, urgent: bool) -> int:
+        if not urgent:
+            return self.sock.send(data)
+        # Only the last byte is urgent (RFC 854, Synch); TCP marks the last byte of the call (RFC 6093 section 3.1).
+        sent = self.sock.send(data[:-1]) if len(data) > 1 else 0
+        return sent + self.sock.send(data[-1:], socket.MSG_OOB) if sent == len(data) - 1 else sent
+
+
+class Link:
+    """One session between a client and a real server."""
+
+    __slots__ = (
+        "_busy",
+        "_client",
+        "_data",
+        "_due",
+        "_server",
+        "_transfer_s",
+        "active_s",
+        "behind",
+        "client",
+        "command_s",
+        "ended",
+        "engine",
+        "number",
+        "opened_s",
+        "server_local",
+        "session",
+        "transfers",
+        "user",
+        "virtual",
+        "wait_until_s",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        engine: ProxyEngine,
+        behind: Behind,
+        number: int,
+        client: Endpoint,
+        virtual: Endpoint,
+        sockets: tuple[socket.socket, socket.socket],
+    ) -> None:
+        """A session whose real server has greeted; `sockets` are the client's and the real server's."""
+        self.engine = engine
+        self.behind = behind
+        self.number = number
+        self.client = client
+        self.virtual = virtual
+        self.session = Session(
+            client=client,
+            virtual=virtual,
+            server=behind.server.endpoint,
+            data_to_server=behind.virtual.data_to_server,
+            refused=behind.refused,
+        )
+        self.ended = False
+        self.user = ""
+        self.transfers = 0
+        self.opened_s = self.active_s = engine.now_s
+        self.wait_until_s = 0.0
+        self.command_s = 0.0
+        self._transfer_s = 0.0
+        self._busy = False
+        self._due: deque[Action] | None = None
+        self._data: DataConnections | None = None
+        self._client = ControlConnection(self, sockets[0], Side.CLIENT)
+        self._server = ControlConnection(self, sockets[1], Side.SERVER)
+
+    def begin(self, greeting: bytes) -> None:
+        """Greet the client in the real server's words, and begin to read both."""
+        self.engine.readiness.hand_over(self._server.sock.fileno(), self._server)
+        self._client.watch()
+        self._client.write(greeting)
+
+    def reads(self, side: Side) -> bool:
+        """Whether this side is to be read: what one side sends, the other must take."""
+        if side is Side.SERVER:
+            return len(self._client.held) < _HELD_BYTES
+        return self.session.reading_client and len(self._server.held) < _HELD_BYTES
+
+    def bytes_arrived(self, side: Side, data: bytes) -> None:
+        """A control connection was read."""
+        if side is Side.SERVER:
+            self.do(self.session.server_bytes(data))
+            return
+        self.active_s = self.engine.now_s
+        self.command_s = self.engine.clock.monotonic_s()
+        self.do(self.session.client_bytes(data))
+
+    def lost(self, side: Side) -> None:
+        """A control connection ended or broke."""
+        if side is Side.CLIENT:
+            self.do(self.session.client_lost())
+            return
+        self.behind.failed("control_lost")
+        self.do(self.session.server_lost())
+
+    def tick(self, now_s: float) -> None:
+        """About once a second: is something overdue?"""
+        if self.wait_until_s and now_s >= self.wait_until_s:
+            self.wait_until_s = 0.0
+            self.behind.failed("data_timeout")
+            self.do(self.session.data_timed_out())
+        elif now_s - self.active_s >= self.behind.virtual.idle_timeout_s:
+            self.active_s = now_s
+            self.do(self.session.idle_timed_out())
+
+    def shut_down(self) -> None:
+        """The engine stops: end at once, or after the running transfer."""
+        self.do(self.session.shutting_down())
+
+    def abandon(self, reason: str) -> None:
+        """End now, whatever runs: data connections are reset, so that no file is taken for complete."""
+        self._end(reason)
+
+    def client_data_open(self) -> None:
+        """See `Observer`."""
+        self.do(self.session.client_data_open())
+
+    def client_data_failed(self, text: str) -> None:
+        """See `Observer`."""
+        self.do(self.session.client_data_failed(text))
+
+    def server_data_open(self) -> None:
+        """See `Observer`."""
+        self.do(self.session.server_data_open())
+
+    def server_data_failed(self, text: str) -> None:
+        """See `Observer`."""
+        self.behind.failed("data_connect")
+        self.do(self.session.server_data_failed(text))
+
+    def data_moves(self) -> None:
+        """See `Observer`."""
+        self.active_s = self.engine.now_s
+
+    def data_ended(self, direction: Direction) -> None:
+        """See `Observer`.
+
+        A client killed in mid-upload ends its data connection with a clean FIN. The kernel closes its descriptors in
+        order, the control connection first; so the FIN there, if it is a killed client, has arrived too: look before
+        the real server is told that the file is whole.
+        """
+        if direction is Direction.UPLOAD:
+            for _ in range(_DRAIN_READS):
+                if self.ended or not self._client.read():
+                    break
+            if self.ended:
+                return
+        self.do(self.session.data_ended(direction))
+
+    def data_broken(self, side: Side, text: str) -> None:
+        """See `Observer`."""
+        if side is Side.SERVER:
+            self.behind.failed("data_lost")
+        self.do(self.session.data_broken(side, text))
+
+    def do(self, actions: Sequence[Action]) -> None:
+        """Carry out actions in order; those that they cause come after them."""
+        if self._busy:
+            if self._due is None:
+                self._due = deque()
+            self._due.extend(actions)
+            return
+        self._busy = True
+        try:
+            for action in actions:
+                self._carry_out(action)
+            while self._due:
+                self._carry_out(self._due.popleft())
+        finally:
+            self._busy = False
+            self._due = None
+        if self.ended:
+            return
+        self._client.choose_events()
+        if self._data is not None and self._data.idle:
+            self._data = None
+
+    def _carry_out(self, action: Action) -> None:
+        if self.ended:
+            return
+        match action:
+            case ToClient(data):
+                self._client.write(data)
+                self._server.choose_events()
+            case ToServer(data, urgent):
+                self._server.write(data, urgent=urgent)
+            case Listen():
+                self._listen()
+            case ConnectToServer(port):
+                self._data_connections().connect_to_server(Endpoint(self.behind.server.address, port))
+            case StartRelay(direction):
+                self._transfer_s = self.engine.clock.monotonic_s()
+                self._data_connections().start(direction)
+            case WaitForData():
+                self.wait_until_s = self.engine.clock.monotonic_s() + self.engine.timing.wait_for_data_s
+            case StopWaiting():
+                self.wait_until_s = 0.0
+            case FinishClientData():
+                self._if_data(lambda data: data.finish(Side.CLIENT))
+            case FinishServerData():
+                self._if_data(lambda data: data.finish(Side.SERVER))
+            case DropClientData():
+                self._if_data(lambda data: data.drop(Side.CLIENT))
+            case DropServerData():
+                self._if_data(lambda data: data.drop(Side.SERVER))
+            case DataReady():
+                self.engine.setup_times.observe(self.engine.clock.monotonic_s() - self.command_s)
+            case TransferEnded():
+                self._transfer_ended(action)
+            case ConnectToClient(endpoint):
+                source = self.virtual
+                self._data_connections().connect_to_client(endpoint, source.address, source.port - 1)
+            case ListenForServer():
+                self._listen_for_server()
+            case LoggedIn(user):
+                self.user = user
+                self.engine.log.info("logged in", session=self.number, client=str(self.client), user=user)
+            case RememberRefused(verb):
+                self.behind.refused |= {verb}
+            case Close(reason):
+                self._end(reason)
+
+    def _data_connections(self) -> DataConnections:
+        if self._data is None:
+            self._data = DataConnections(self.engine, self)
+        return self._data
+
+    def _if_data(self, do: Callable[[DataConnections], None]) -> None:
+        if self._data is not None:
+            do(self._data)
+
+    def _listen(self) -> None:
+        pool = self.engine.port_pool(self.virtual.address, self.behind.virtual.passive_ports)
+        client = str(self.client.address)
+        try:
+            port = self._data_connections().lease(lambda took: pool.lease(client, took))
+        except HostError as error:
+            self.engine.log.warning("no data port", session=self.number, client=client, reason=str(error))
+            self.do(self.session.listen_failed(str(error)))
+            return
+        self.do(self.session.listening(Endpoint(self.virtual.address, port)))
+
+    def _listen_for_server(self) -> None:
+        local = self.engine.local_address(self._server.sock)
+        try:
+            endpoint = self._data_connections().listen_for_server(local, self.behind.server.address)
+        except OSError as error:
+            self.do(self.session.listen_for_server_failed(error.strerror or str(error)))
+            return
+        self.do(self.session.listening_for_server(endpoint))
+
+    def _transfer_ended(self, ended: TransferEnded) -> None:
+        moved = 0 if self._data is None else self._data.take_moved()
+        self.transfers += 1
+        self.engine.transfer_ended(self, ended, moved, self._transfer_s)
+        self._transfer_s = 0.0
+
+    def _end(self, reason: str) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        self.wait_until_s = 0.0
+        if self._data is not None:
+            self._data.close()
+            self._data = None
+        engine = self.engine
+        for control in (self._client, self._server):
+            engine.readiness.forget(control.sock.fileno())
+            engine.closings.close(control.sock, engine.now_s, control.held)
+        engine.link_ended(self, reason)

@@ -1,0 +1,421 @@
+"""The two data connections of a session: opened in either way, joined for a transfer, finished or reset.
+
+The sender's FIN is answered at once; the receiver hears FIN only from `finish`, and RST from `drop`. What happens is
+told to an `Observer`, in the words of `ftpdirector.ftp.session.Session`. This module knows no command and no reply.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from ftpdirector.engines.proxy.closing import Closings
+from ftpdirector.engines.proxy.ports import IP_FREEBIND, Lease, family_of, reset
+from ftpdirector.engines.proxy.readiness import EVERY_EDGE, READABLE, Readiness
+from ftpdirector.engines.proxy.relay import Flow, PipePool, Progress
+from ftpdirector.ftp.actions import Direction
+from ftpdirector.ftp.session import Side
+from ftpdirector.model import Endpoint, IPAddress
+
+IP_BIND_ADDRESS_NO_PORT: Final = 24
+"""linux/in.h: the port is chosen at connect(2), so that ephemeral ports are shared among destinations."""
+_MOVES_A_TURN: Final = 3
+_DISCARD_BYTES: Final = 1 << 16
+_IN_PROGRESS: Final = (0, errno.EINPROGRESS)
+
+
+class Observer(Protocol):
+    """Who is told what happens on the data connections."""
+
+    def client_data_open(self) -> None:
+        """The client's data connection stands."""
+
+    def client_data_failed(self, text: str) -> None:
+        """It could not be opened."""
+
+    def server_data_open(self) -> None:
+        """The real server's data connection stands."""
+
+    def server_data_failed(self, text: str) -> None:
+        """It could not be opened."""
+
+    def data_moves(self) -> None:
+        """Bytes were moved: the session is not idle."""
+
+    def data_ended(self, direction: Direction) -> None:
+        """The sender sent FIN, and all its bytes were handed over."""
+
+    def data_broken(self, side: Side, text: str) -> None:
+        """This side's data connection failed in mid-transfer."""
+
+
+class Ground(Protocol):
+    """What all sessions of an engine share."""
+
+    readiness: Readiness
+    pipes: PipePool
+    closings: Closings
+    now_s: float
+
+
+class _End:
+    """The data connection on one side, in whatever state."""
+
+    __slots__ = ("connecting", "data", "lease", "listener", "side", "sock")
+
+    def __init__(self, data: DataConnections, side: Side) -> None:
+        self.data = data
+        self.side = side
+        self.sock: socket.socket | None = None
+        self.connecting = False
+        self.lease: Lease | None = None
+        self.listener: _ServerListener | None = None
+
+    def ready(self, events: int) -> None:
+        sock = self.sock
+        if sock is None:
+            return
+        if not self.connecting:
+            self.data.pump(self, events)
+            return
+        try:
+            sock.getpeername()
+        except OSError:
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                self.close()
+                self.data.tell_failed(self.side, os.strerror(code))
+            return
+        self.connecting = False
+        self.data.tell_open(self.side)
+
+    def took(self, sock: socket.socket) -> None:
+        """A connection was accepted for this side."""
+        sock.settimeout(0)
+        self.lease = None
+        self.listener = None
+        self.sock = sock
+        self.data.ground.readiness.watch(sock.fileno(), EVERY_EDGE, self)
+        self.data.tell_open(self.side)
+
+    def release(self) -> None:
+        if self.lease is not None:
+            self.lease.release()
+            self.lease = None
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+
+    def take(self) -> socket.socket | None:
+        """The socket, no longer watched and no longer ours."""
+        sock, self.sock = self.sock, None
+        self.connecting = False
+        return sock
+
+    def close(self) -> None:
+        sock = self.take()
+        if sock is not None:
+            self.data.ground.readiness.closing(sock.fileno())
+            sock.close()
+
+    def reset(self) -> None:
+        self.release()
+        sock = self.take()
+        if sock is not None:
+            self.data.ground.readiness.closing(sock.fileno())
+            reset(sock)
+
+
+class _ServerListener:
+    """Waits for one data connection from the real server (active mode toward it)."""
+
+    __slots__ = ("_end", "_peer", "sock")
+
+    def __init__(self, end: _End, sock: socket.socket, peer: str) -> None:
+        self._end = end
+        self._peer = peer
+        self.sock = sock
+        end.data.ground.readiness.watch(sock.fileno(), READABLE, self)
+
+    def ready(self, events: int) -> None:  # noqa: ARG002  accept tells more
+        try:
+            sock, peer = self.sock.accept()
+        except OSError:
+            return
+        if peer[0] != self._peer:
+            reset(sock)
+            return
+        self.close()
+        self._end.took(sock)
+
+    def close(self) -> None:
+        if self.sock.fileno() >= 0:
+            self._end.data.ground.readiness.closing(self.sock.fileno())
+            self.sock.close()
+
+
+class DataConnections:
+    """Both sides, and the flow of bytes between them."""
+
+    __slots__ = ("_client", "_direction", "_flows", "_joined", "_moved", "_observer", "_resuming", "_server", "ground")
+
+    def __init__(self, ground: Ground, observer: Observer) -> None:
+        """Nothing is open yet."""
+        self.ground = ground
+        self._observer = observer
+        self._client = _End(self, Side.CLIENT)
+        self._server = _End(self, Side.SERVER)
+        self._flows: tuple[Flow, ...] = ()
+        self._direction: Direction | None = None
+        self._joined = False
+        self._resuming = False
+        self._moved = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is open, opening or leased, so that this object need not be kept."""
+        ends = (self._client, self._server)
+        return self._direction is None and not any(end.sock or end.lease or end.listener for end in ends)
+
+    def take_moved(self) -> int:
+        """Bytes handed over in the transfer that ended; counted from zero again."""
+        moved = self._moved + sum(flow.bytes for flow in self._flows)
+        self._moved = 0
+        for flow in self._flows:
+            flow.bytes = 0
+        return moved
+
+    def lease(self, take: Callable[[Callable[[socket.socket], None]], Lease]) -> int:
+        """Lease a port for the client by `take`; its number. Raises `HostError` when none is free."""
+        self._client.reset()
+        self._client.lease = take(self._client.took)
+        return self._client.lease.port
+
+    def connect_to_client(self, peer: Endpoint, source: IPAddress, source_port: int) -> None:
+        """Connect from `source_port` where this process may, else from any port."""
+        self._client.reset()
+        self._connect(self._client, peer, source, source_port)
+
+    def connect_to_server(self, peer: Endpoint) -> None:
+        """Connect to the real server's data port."""
+        self._server.reset()
+        self._connect(self._server, peer, None, 0)
+
+    def listen_for_server(self, local: IPAddress, peer: IPAddress) -> Endpoint:
+        """Listen for the real server; where it shall connect to. Raises `OSError` when that is not possible."""
+        self._server.reset()
+        sock = socket.socket(family_of(local), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            sock.bind((str(local), 0))
+            sock.listen(4)
+        except OSError:
+            sock.close()
+            raise
+        self._server.listener = _ServerListener(self._server, sock, str(peer))
+        return Endpoint(local, int(sock.getsockname()[1]))
+
+    def start(self, direction: Direction) -> None:
+        """Relay as soon as both sides stand."""
+        self._direction = direction
+        self._join()
+
+    def finish(self, side: Side) -> None:
+        """FIN behind the last byte, then close."""
+        end = self._end(side)
+        end.release()
+        sock = end.take()
+        if sock is not None:
+            self.ground.closings.close(sock, self.ground.now_s)
+        self._unjoin()
+
+    def drop(self, side: Side) -> None:
+        """RST, whatever the state."""
+        self._end(side).reset()
+        self._unjoin()
+
+    def close(self) -> None:
+        """RST on both sides."""
+        self.drop(Side.CLIENT)
+        self.drop(Side.SERVER)
+
+    def pump(self, end: _End, events: int) -> None:
+        """A side may be readable, writable or broken."""
+        if not self._joined:
+            return
+        if self._move() and events & (select.EPOLLERR | select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLIN):
+            self._look_at_receiver(end)
+
+    def tell_open(self, side: Side) -> None:
+        """A side stands."""
+        match side:
+            case Side.CLIENT:
+                self._observer.client_data_open()
+            case Side.SERVER:
+                self._observer.server_data_open()
+        self._join()
+
+    def tell_failed(self, side: Side, text: str) -> None:
+        """A side could not be opened."""
+        match side:
+            case Side.CLIENT:
+                self._observer.client_data_failed(text)
+            case Side.SERVER:
+                self._observer.server_data_failed(text)
+
+    def _end(self, side: Side) -> _End:
+        return self._client if side is Side.CLIENT else self._server
+
+    def _connect(self, end: _End, peer: Endpoint, source: IPAddress | None, source_port: int) -> None:
+        try:
+            sock = _connecting_socket(peer, source, source_port)
+        except OSError as error:
+            text = error.strerror or str(error)
+            self.ground.readiness.soon(lambda: self.tell_failed(end.side, text))
+            return
+        end.sock = sock
+        end.connecting = True
+        self.ground.readiness.watch(sock.fileno(), EVERY_EDGE, end)
+
+    def _join(self) -> None:
+        client, server, direction = self._client, self._server, self._direction
+        if self._joined or direction is None or client.sock is None or server.sock is None:
+            return
+        if client.connecting or server.connecting:
+            return
+        self._joined = True
+        pipes = self.ground.pipes
+        down = Flow(server.sock, client.sock, pipes, lambda: self._sender_ended(server))
+        match direction:
+            case Direction.DOWNLOAD:
+                self._flows = (down,)
+            case Direction.UPLOAD:
+                self._flows = (Flow(client.sock, server.sock, pipes, lambda: self._sender_ended(client)),)
+            case Direction.BOTH:
+                self._flows = (down, Flow(client.sock, server.sock, pipes, lambda: self._sender_ended(client)))
+        self._move()
+
+    def _unjoin(self) -> None:
+        """A transfer ends with the first side that is finished or dropped."""
+        for flow in self._flows:
+            self._moved += flow.bytes
+            flow.close()
+        self._flows = ()
+        self._direction = None
+        self._joined = False
+
+    def _sender_ended(self, end: _End) -> None:
+        """Answer the sender's FIN at once; it may wait for that before it says 226."""
+        if self._direction is Direction.BOTH:
+            if end.sock is not None:
+                with contextlib.suppress(OSError):
+                    end.sock.shutdown(socket.SHUT_WR)
+            return
+        end.close()
+
+    def _resume(self) -> None:
+        self._resuming = False
+        if self._joined:
+            self._move()
+
+    def _move(self) -> bool:
+        """Move bytes; False when the transfer is over."""
+        self._observer.data_moves()
+        for flow in self._flows:
+            progress = Progress.ENDED
+            for _ in range(_MOVES_A_TURN):
+                progress = flow.move()
+                if progress is not Progress.AGAIN:
+                    break
+            match progress:
+                case Progress.WAITS:
+                    pass
+                case Progress.AGAIN:
+                    self._again()
+                case Progress.ENDED:
+                    self._end_of(flow)
+                    return False
+                case Progress.SENDER_BROKE:
+                    self._break(self._side_of(flow, sends=True), flow.why)
+                    return False
+                case Progress.RECEIVER_BROKE:
+                    self._break(self._side_of(flow, sends=False), flow.why)
+                    return False
+        return True
+
+    def _again(self) -> None:
+        if not self._resuming:
+            self._resuming = True
+            self.ground.readiness.soon(self._resume)
+
+    def _side_of(self, flow: Flow, *, sends: bool) -> Side:
+        """The last flow of an upload, and of BOTH, is the client's."""
+        from_client = self._direction is Direction.UPLOAD or (len(self._flows) == 2 and flow is self._flows[1])
+        return Side.CLIENT if from_client == sends else Side.SERVER
+
+    def _end_of(self, flow: Flow) -> None:
+        direction = Direction.UPLOAD if self._side_of(flow, sends=True) is Side.CLIENT else Direction.DOWNLOAD
+        self._stop_moving()
+        self._observer.data_ended(direction)
+
+    def _break(self, side: Side, text: str) -> None:
+        self._stop_moving()
+        self._observer.data_broken(side, text)
+
+    def _stop_moving(self) -> None:
+        for flow in self._flows:
+            self._moved += flow.bytes
+            flow.close()
+        self._flows = ()
+
+    def _look_at_receiver(self, end: _End) -> None:
+        """The receiver's side had an event that is no invitation to send: broken, closed, or talking out of turn."""
+        sock = end.sock
+        receiving = Side.CLIENT if self._direction is Direction.DOWNLOAD else Side.SERVER
+        if sock is None or self._direction is Direction.BOTH or end.side is not receiving:
+            return
+        try:
+            data = sock.recv(_DISCARD_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._break(end.side, error.strerror or str(error))
+            return
+        if not data and end.side is Side.SERVER:
+            # A real server that closes before the upload's end will not store it; its reply tells why.
+            self._break(end.side, "closed early")
+        elif data:
+            self.ground.readiness.soon(lambda: self._look_at_receiver(end))
+
+
+def _connecting_socket(peer: Endpoint, source: IPAddress | None, source_port: int) -> socket.socket:
+    """A connection on its way; from `source_port` where permitted and free (RFC 959 section 5.2: L-1)."""
+    if source is not None and source_port > 0:
+        try:
+            return _connect(peer, source, source_port)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+                raise
+    return _connect(peer, source, 0)
+
+
+def _connect(peer: Endpoint, source: IPAddress | None, source_port: int) -> socket.socket:
+    sock = socket.socket(family_of(peer.address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source is not None:
+            sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+            option = (socket.SOL_SOCKET, socket.SO_REUSEADDR) if source_port else (0, IP_BIND_ADDRESS_NO_PORT)
+            sock.setsockopt(*option, 1)
+            sock.bind((str(source), source_port))
+        code = sock.connect_ex((str(peer.address), peer.port))
+        if code not in _IN_PROGRESS:
+            raise OSError(code, os.strerror(code))
+    except OSError:
+        sock.close()
+        raise
+    return sock

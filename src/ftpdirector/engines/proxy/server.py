@@ -1,0 +1,577 @@
+"""The engine: listens on the virtual addresses, admits clients, gives each a real server, and counts.
+
+It follows what is wanted while it runs: new virtual servers listen, vanished ones stop to accept, sessions go on. All
+look-ups are by name, so that a thousand virtual servers cost a session no more than one.
+This module knows no FTP command, and never why a real server is offered or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final, Protocol
+
+from ftpdirector.engines.proxy.closing import Closings
+from ftpdirector.engines.proxy.control import Link
+from ftpdirector.engines.proxy.opening import Opening, prepare_control
+from ftpdirector.engines.proxy.ports import NO_DESCRIPTOR_LEFT, PortPool, listening_socket
+from ftpdirector.engines.proxy.readiness import READABLE, Readiness, Watcher
+from ftpdirector.engines.proxy.relay import PipePool
+from ftpdirector.engines.proxy.shared import SharedCounts
+from ftpdirector.errors import EngineError
+from ftpdirector.ftp.actions import Direction, Outcome, TransferEnded
+from ftpdirector.model import Endpoint, IPAddress, PortRange, RealServer, VirtualServer
+from ftpdirector.scheduling.pool import Pool
+from ftpdirector.state import (
+    EngineCounters,
+    Histogram,
+    RealServerCounters,
+    SessionState,
+    TransferRecord,
+    VirtualServerCounters,
+)
+from ftpdirector.wanted import Offer, Wanted
+
+BACKLOG: Final = 4096
+"""Clients that wait to be accepted; the kernel cuts it to net.core.somaxconn."""
+_ACCEPTS_A_TURN: Final = 32
+_SETUP_BOUNDS_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+
+class Log(Protocol):
+    """A structured log, as structlog's loggers are."""
+
+    def info(self, event: str, /, **values: object) -> object:
+        """Something that belongs to normal work."""
+
+    def warning(self, event: str, /, **values: object) -> object:
+        """Something that an operator may want to mend."""
+
+    def error(self, event: str, /, **values: object) -> object:
+        """A bug, or something that stopped work."""
+
+
+class Clock(Protocol):
+    """Both clocks of the host."""
+
+    def now_s(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds that never jump."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long the engine waits; the idle time stands with the virtual server."""
+
+    connect_s: float = 3.0
+    """From connect to greeting, for one real server."""
+    wait_for_data_s: float = 30.0
+    """For a data connection that is due."""
+    tick_s: float = 1.0
+    """How often sessions are looked at; the precision of every time-out."""
+
+
+class SetupTimes:
+    """From a PASV, EPSV, PORT or EPRT to its reply."""
+
+    def __init__(self) -> None:
+        """Nothing was observed yet."""
+        self._counts = [0] * (len(_SETUP_BOUNDS_S) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, duration_s: float) -> None:
+        """One more."""
+        self._sum_s += duration_s
+        for place, bound_s in enumerate(_SETUP_BOUNDS_S):
+            if duration_s <= bound_s:
+                self._counts[place] += 1
+                return
+        self._counts[-1] += 1
+
+    def histogram(self) -> Histogram:
+        """As a value."""
+        return Histogram(bounds_s=_SETUP_BOUNDS_S, counts=tuple(self._counts), sum_s=self._sum_s)
+
+
+class Behind:
+    """A real server behind a virtual server: what is known and counted of it here."""
+
+    __slots__ = (
+        "_counts", "download_bytes", "downloads", "failures", "key", "refused", "server", "sessions_total",
+        "upload_bytes", "uploads", "virtual",
+    )  # fmt: skip
+
+    def __init__(self, counts: Callable[[str, int], int], virtual: VirtualServer, server: RealServer) -> None:
+        """Nothing is counted yet; `counts` adds to a number that holds across workers."""
+        self.virtual = virtual
+        self.server = server
+        self.key = f"r\0{virtual.name}\0{server.name}"
+        self.refused: frozenset[str] = frozenset()
+        self.sessions_total = 0
+        self.downloads = self.uploads = self.download_bytes = self.upload_bytes = 0
+        self.failures: dict[str, int] = {}
+        self._counts = counts
+
+    def count(self, change: int) -> None:
+        """A session begins (+1) or ends (-1)."""
+        self._counts(self.key, change)
+
+    def failed(self, cause: str) -> None:
+        """Count a failure by its cause."""
+        self.failures[cause] = self.failures.get(cause, 0) + 1
+
+
+class _Front:
+    """A listening socket of a virtual server."""
+
+    __slots__ = ("_engine", "endpoint", "name", "resting", "sock")
+
+    def __init__(self, engine: ProxyEngine, name: str, endpoint: Endpoint, sock: socket.socket) -> None:
+        self._engine = engine
+        self.name = name
+        self.endpoint = endpoint
+        self.sock = sock
+        self.resting = False
+
+    def ready(self, events: int) -> None:  # noqa: ARG002  accept tells more
+        for _ in range(_ACCEPTS_A_TURN):
+            try:
+                sock, peer = self.sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in NO_DESCRIPTOR_LEFT:
+                    self.rest()
+                    return
+                continue  # This client gave up before it was accepted (accept(2), ECONNABORTED and pending errors).
+            sock.settimeout(0)
+            self._engine.accepted(self, sock, peer)
+
+    def rest(self) -> None:
+        """No descriptor is left: clients wait in the queue until the next tick."""
+        self._engine.readiness.watch(self.sock.fileno(), 0, self)
+        self.resting = True
+        self._engine.descriptors_exhausted()
+
+    def wake(self) -> None:
+        if self.resting:
+            self.resting = False
+            self._engine.readiness.watch(self.sock.fileno(), READABLE, self)
+
+
+class _Virtual:
+    """What an engine holds of one virtual server; counters outlive a reload."""
+
+    __slots__ = ("key", "pool", "real", "refused", "server", "sessions_total")
+
+    def __init__(self, server: VirtualServer) -> None:
+        self.server = server
+        self.key = f"v\0{server.name}"
+        self.pool = Pool(server)
+        self.real: dict[str, Behind] = {}
+        self.refused: dict[str, int] = {}
+        self.sessions_total = 0
+
+
+class ProxyEngine:
+    """One process's part of the proxy: may share its listening sockets with other workers."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        clock: Clock,
+        on_failure: Callable[[str, str, str], None] | None = None,
+        on_transfer: Callable[[TransferRecord], None] | None = None,
+        shared: SharedCounts | None = None,
+        worker_index: int = 0,
+        workers: int = 1,
+        sockets: Mapping[Endpoint, socket.socket] | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        """To be made inside a running event loop.
+
+        `on_failure(virtual server, real server, cause)` hears of real servers that refused a session: `connect`,
+        `greeting` or `full`. `sockets` are listening sockets handed over by a supervisor; the engine closes its copies.
+        """
+        self._loop = asyncio.get_running_loop()
+        self.log = log
+        self.clock = clock
+        self.timing = timing or Timing()
+        self.readiness = Readiness(self._loop, self._bug)
+        self.pipes = PipePool()
+        self.closings = Closings(self.readiness)
+        self.setup_times = SetupTimes()
+        self.now_s = clock.monotonic_s()
+        self._on_failure = on_failure
+        self._on_transfer = on_transfer
+        self._counts = (shared or SharedCounts(workers)).worker(worker_index)
+        self._worker_index = worker_index
+        self._workers = workers
+        self._given = dict(sockets or {})
+        self._virtual: dict[str, _Virtual] = {}
+        self._fronts: dict[Endpoint, _Front] = {}
+        self._offers: Mapping[tuple[str, str], Offer] = {}
+        self._links: set[Link] = set()
+        self._openings: set[Opening] = set()
+        self._pools: dict[tuple[IPAddress, PortRange], PortPool] = {}
+        self._chance = random.SystemRandom()
+        self._opened = 0
+        self._exhausted = False
+        self._stopping = False
+        self._empty = asyncio.Event()
+        self._ticking: asyncio.TimerHandle | None = None
+
+    @property
+    def addresses(self) -> tuple[Endpoint, ...]:
+        """Where the engine listens; with the real port where port 0 was asked for."""
+        return tuple(_local_endpoint(front.sock) for front in self._fronts.values())
+
+    async def start(self, wanted: Wanted) -> None:
+        """Listen and serve. Raises `EngineError` when an address is taken; nothing listens then."""
+        self.apply(wanted)
+        self._ticking = self._loop.call_later(self.timing.tick_s, self._tick)
+
+    def apply(self, wanted: Wanted) -> None:
+        """Make what is wanted true; sessions go on.
+
+        Raises `EngineError` when a new address is taken: nothing is changed then.
+        """
+        fronts = {
+            Endpoint(address, server.port): server.name
+            for server in wanted.cluster.virtual_servers
+            for address in server.addresses
+        }
+        opened = self._open([endpoint for endpoint in fronts if endpoint not in self._fronts])
+        for endpoint in [endpoint for endpoint in self._fronts if endpoint not in fronts]:
+            self._close_front(endpoint)
+        for endpoint, name in fronts.items():
+            if endpoint in opened:
+                front = self._fronts[endpoint] = _Front(self, name, endpoint, opened[endpoint])
+                self.readiness.watch(front.sock.fileno(), READABLE, front)
+            else:
+                self._fronts[endpoint].name = name
+        self._offers = wanted.offers
+        for server in wanted.cluster.virtual_servers:
+            self._apply_virtual(server)
+        names = {server.name for server in wanted.cluster.virtual_servers}
+        for name in [name for name in self._virtual if name not in names]:
+            del self._virtual[name]
+
+    def snapshot_counters(self) -> EngineCounters:
+        """What this process counted; `sessions` and `transfers` are this process's own, now."""
+        busy: dict[str, int] = {}
+        for link in self._links:
+            if link.session.transferring:
+                busy[link.behind.key] = busy.get(link.behind.key, 0) + 1
+        servers: dict[str, VirtualServerCounters] = {}
+        for name, virtual in self._virtual.items():
+            endpoints = (_local_endpoint(front.sock) for front in self._fronts.values() if front.name == name)
+            servers[name] = VirtualServerCounters(
+                endpoints=tuple(str(endpoint) for endpoint in endpoints),
+                sessions=self._counts.own(virtual.key),
+                sessions_total=virtual.sessions_total,
+                refused_total=dict(virtual.refused),
+                real_servers={name: self._counters(behind, busy) for name, behind in virtual.real.items()},
+            )
+        return EngineCounters(virtual_servers=servers, data_setup=self.setup_times.histogram())
+
+    def sessions(self) -> tuple[SessionState, ...]:
+        """The sessions that are open now, in the order of their numbers."""
+        now_s = self.clock.monotonic_s()
+        return tuple(
+            SessionState(
+                number=link.number,
+                client=str(link.client),
+                user=link.user,
+                virtual_server=link.behind.virtual.name,
+                real_server=link.behind.server.name,
+                age_s=max(0.0, now_s - link.opened_s),
+                idle_s=max(0.0, now_s - link.active_s),
+                transferring=link.session.transferring,
+            )
+            for link in sorted(self._links, key=lambda link: link.number)
+        )
+
+    async def drain_and_stop(self, bound_s: float) -> None:
+        """No new sessions, 421 for idle ones; running transfers finish within `bound_s`, then the rest is reset."""
+        self._stopping = True
+        for endpoint in list(self._fronts):
+            self._close_front(endpoint)
+        for opening in list(self._openings):
+            opening.abandon()
+        for link in list(self._links):
+            link.shut_down()
+        if self._links or self._openings or len(self.closings):
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(bound_s):
+                    await self._empty.wait()
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End now: running transfers are reset, so that no file is taken for complete."""
+        self._stopping = True
+        for endpoint in list(self._fronts):
+            self._close_front(endpoint)
+        for opening in list(self._openings):
+            opening.abandon()
+        for link in list(self._links):
+            link.abandon("the director stopped")
+        self.closings.end_all()
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+        self.pipes.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
+        for sock in self._given.values():
+            sock.close()
+        self._given.clear()
+        self.readiness.close()
+
+    # What the listening sockets, openings and sessions of this engine call.
+
+    def accepted(self, front: _Front, sock: socket.socket, peer: tuple[str, int]) -> None:
+        """A client connected: admit or refuse it."""
+        virtual = self._virtual[front.name]
+        client = Endpoint(ip_address(peer[0]), peer[1])
+        local = front.endpoint
+        if local.address.is_unspecified or not local.port:
+            local = _local_endpoint(sock)
+        self._opened += 1
+        number = self._opened * self._workers + self._worker_index
+        self.now_s = self.clock.monotonic_s()
+        opening = Opening(self, virtual.server, number, sock, client, local)
+        text = self._over_limit(virtual, opening)
+        if text:
+            self.refuse(opening, *text)
+            return
+        self._openings.add(opening)
+        opening.start()
+
+    def pick(self, server: VirtualServer, client: IPAddress, excluding: frozenset[str]) -> Behind | None:
+        """The real server for this client; None when none is left."""
+        virtual = self._virtual.get(server.name)
+        if virtual is None:
+            return None
+        sessions = {name: self._counts.total(behind.key) for name, behind in virtual.real.items()}
+        chosen = virtual.pool.pick(client, self.now_s, sessions, self._offered(virtual), excluding)
+        return None if chosen is None else virtual.real[chosen.name]
+
+    def opening_ended(self, opening: Opening) -> None:
+        """It became a session, or is refused next."""
+        self._openings.discard(opening)
+
+    def server_failed(self, behind: Behind, cause: str, reason: str) -> None:
+        """A real server refused a session; the client does not see it as long as another takes it."""
+        behind.failed(cause)
+        names = {"virtual_server": behind.virtual.name, "real_server": behind.server.name}
+        self.log.warning("real server refused a session", cause=cause, reason=reason, **names)
+        if self._on_failure is not None:
+            self._on_failure(behind.virtual.name, behind.server.name, cause)
+
+    def refuse(self, opening: Opening, cause: str, text: str) -> None:
+        """Tell a client that it gets no session (RFC 959: 421 service not available, closing control connection)."""
+        virtual = self._virtual.get(opening.virtual_server.name)
+        if virtual is not None:
+            virtual.refused[cause] = virtual.refused.get(cause, 0) + 1
+        self.log.info(
+            "client refused", session=opening.number, client=str(opening.client), cause=cause,
+            virtual_server=opening.virtual_server.name,
+        )  # fmt: skip
+        self._count_client(opening.virtual_server.name, opening.client.address, -1)
+        self.closings.close(opening.client_sock, self.now_s, b"421 " + text.encode("ascii") + b"\r\n")
+
+    def link_up(self, opening: Opening, behind: Behind, server_sock: socket.socket, greeting: bytes) -> None:
+        """A real server greeted: the session begins."""
+        sockets = (opening.client_sock, server_sock)
+        link = Link(self, behind, opening.number, opening.client, opening.virtual, sockets)
+        self._links.add(link)
+        behind.sessions_total += 1
+        virtual = self._virtual.get(behind.virtual.name)
+        if virtual is not None:
+            virtual.sessions_total += 1
+        self.log.info(
+            "session opened", session=link.number, client=str(link.client), virtual_server=behind.virtual.name,
+            real_server=behind.server.name,
+        )  # fmt: skip
+        link.begin(greeting)
+
+    def link_ended(self, link: Link, reason: str) -> None:
+        """A session closed both control connections."""
+        self._links.discard(link)
+        behind = link.behind
+        behind.count(-1)
+        self._count_client(behind.virtual.name, link.client.address, -1)
+        self.log.info(
+            "session ended", session=link.number, client=str(link.client), user=link.user,
+            virtual_server=behind.virtual.name, real_server=behind.server.name, reason=reason, transfers=link.transfers,
+            duration_s=round(self.clock.monotonic_s() - link.opened_s, 3),
+        )  # fmt: skip
+        self._check_empty()
+
+    def transfer_ended(self, link: Link, ended: TransferEnded, moved: int, started_s: float) -> None:
+        """Count and log one transfer; `started_s` is monotonic, 0 when no relay was started."""
+        behind = link.behind
+        upload = ended.direction is Direction.UPLOAD
+        if ended.outcome is Outcome.COMPLETE:
+            behind.uploads += upload
+            behind.downloads += not upload
+        elif ended.outcome in (Outcome.FAILED, Outcome.ABORTED):
+            behind.failed(ended.outcome.name.lower())
+        if upload:
+            behind.upload_bytes += moved
+        else:
+            behind.download_bytes += moved
+        duration_s = self.clock.monotonic_s() - started_s if started_s else 0.0
+        outcome = ended.outcome.name.lower()
+        self.log.info(
+            "transfer", session=link.number, client=str(link.client), user=link.user, verb=ended.verb, path=ended.path,
+            outcome=outcome, bytes=moved, duration_s=round(duration_s, 6), reply=ended.reply,
+            virtual_server=behind.virtual.name, real_server=behind.server.name,
+        )  # fmt: skip
+        if self._on_transfer is not None:
+            self._on_transfer(
+                TransferRecord(
+                    session=link.number,
+                    started_s=self.clock.now_s() - duration_s,
+                    duration_s=duration_s,
+                    bytes=moved,
+                    client=str(link.client.address),
+                    user=link.user,
+                    verb=ended.verb,
+                    path=ended.path,
+                    upload=upload,
+                    binary=link.session.binary,
+                    complete=ended.outcome is Outcome.COMPLETE,
+                    outcome=outcome,
+                    reply=ended.reply,
+                    virtual_server=behind.virtual.name,
+                    real_server=behind.server.name,
+                )
+            )
+
+    def port_pool(self, address: IPAddress, ports: PortRange) -> PortPool:
+        """The data ports of one address: this worker's own part of the range, so that workers never meet."""
+        pool = self._pools.get((address, ports))
+        if pool is None:
+            part = ports.cut(self._workers)[self._worker_index]
+            pool = self._pools[(address, ports)] = PortPool(self.readiness, address, part, self._chance)
+        return pool
+
+    def local_address(self, sock: socket.socket) -> IPAddress:
+        """The address on this host that a connection uses."""
+        return _local_endpoint(sock).address
+
+    def descriptors_exhausted(self) -> None:
+        """Say it once; cleared when a descriptor is free again."""
+        if not self._exhausted:
+            self._exhausted = True
+            self.log.warning("no descriptor is left", remedy="raise LimitNOFILE of the service")
+
+    # Inside.
+
+    def _apply_virtual(self, server: VirtualServer) -> None:
+        virtual = self._virtual.get(server.name)
+        if virtual is None:
+            virtual = self._virtual[server.name] = _Virtual(server)
+        elif virtual.server != server:
+            virtual.server = server
+            virtual.pool = Pool(server)
+        old = virtual.real
+        virtual.real = {}
+        for real in server.real_servers:
+            behind = old.get(real.name)
+            if behind is None:
+                behind = Behind(self._counts.add, server, real)
+            behind.virtual = server
+            behind.server = real
+            virtual.real[real.name] = behind
+
+    def _offered(self, virtual: _Virtual) -> dict[str, Offer]:
+        name = virtual.server.name
+        offers = self._offers
+        return {real: offers[name, real] for real in virtual.real if (name, real) in offers}
+
+    def _over_limit(self, virtual: _Virtual, opening: Opening) -> tuple[str, str] | None:
+        """Count the client in, then compare: two workers that admit at once never both exceed a limit."""
+        server = virtual.server
+        total, per_client = self._count_client(server.name, opening.client.address, 1)
+        if server.max_sessions and total > server.max_sessions:
+            return "max_sessions", "Too many sessions on this address, try again later."
+        if server.max_sessions_per_client and per_client > server.max_sessions_per_client:
+            return "max_sessions_per_client", "Too many sessions from your address."
+        return None
+
+    def _count_client(self, name: str, client: IPAddress, change: int) -> tuple[int, int]:
+        return self._counts.add(f"v\0{name}", change), self._counts.add(f"c\0{name}\0{client}", change)
+
+    def _counters(self, behind: Behind, busy: Mapping[str, int]) -> RealServerCounters:
+        return RealServerCounters(
+            sessions=self._counts.own(behind.key),
+            sessions_total=behind.sessions_total,
+            transfers=busy.get(behind.key, 0),
+            downloads_total=behind.downloads,
+            uploads_total=behind.uploads,
+            download_bytes_total=behind.download_bytes,
+            upload_bytes_total=behind.upload_bytes,
+            failures_total=dict(behind.failures),
+        )
+
+    def _open(self, endpoints: list[Endpoint]) -> dict[Endpoint, socket.socket]:
+        opened: dict[Endpoint, socket.socket] = {}
+        for endpoint in endpoints:
+            try:
+                given = self._given.pop(endpoint, None)
+                sock = given if given is not None else listening_socket(endpoint, BACKLOG)
+                sock.settimeout(0)
+                prepare_control(sock)
+            except OSError as error:
+                for other in opened.values():
+                    other.close()
+                raise EngineError(f"cannot listen on {endpoint}: {error.strerror or error}") from error
+            opened[endpoint] = sock
+        return opened
+
+    def _close_front(self, endpoint: Endpoint) -> None:
+        front = self._fronts.pop(endpoint)
+        # Unregistered by hand: other processes may hold the same socket, so that close(2) would not do it.
+        self.readiness.forget(front.sock.fileno())
+        front.sock.close()
+
+    def _tick(self) -> None:
+        now_s = self.now_s = self.clock.monotonic_s()
+        self._exhausted = False
+        for front in self._fronts.values():
+            front.wake()
+        for pool in self._pools.values():
+            pool.wake()
+        for opening in list(self._openings):
+            opening.tick(now_s)
+        for link in list(self._links):
+            link.tick(now_s)
+        self.closings.expire(now_s)
+        self._check_empty()
+        self._ticking = self._loop.call_later(self.timing.tick_s, self._tick)
+
+    def _check_empty(self) -> None:
+        if self._stopping and not self._links and not self._openings and not len(self.closings):
+            self._empty.set()
+
+    def _bug(self, watcher: Watcher, bug: Exception) -> None:
+        self.log.error("bug", where=type(watcher).__name__, error=repr(bug))
+
+
+def _local_endpoint(sock: socket.socket) -> Endpoint:
+    name = sock.getsockname()
+    return Endpoint(ip_address(name[0]), int(name[1]))
