@@ -1,0 +1,1 @@
+"""Which real server a client gets."""

@@ -1,0 +1,63 @@
+"""Cluster + verdicts + overrides -> what to offer now.
+
+The one place where the cluster file, the health of the real servers and the operator's word meet. This module knows no
+engine and no probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ftpdirector.model import Cluster, RealServer
+from ftpdirector.state import Health, Override, Verdict
+
+Key = tuple[str, str]
+"""The names of a virtual server and of a real server behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """How much of the new work a real server gets; weight 0: it keeps its clients and gets no new ones."""
+
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an engine is to make true."""
+
+    cluster: Cluster
+    offers: Mapping[Key, Offer]
+
+
+def want(cluster: Cluster, verdicts: Mapping[Key, Verdict], overrides: Mapping[Key, Override]) -> Wanted:
+    """Offer what the file says, less what is down, full or drained."""
+    return Wanted(
+        cluster,
+        {
+            (virtual.name, server.name): Offer(
+                _weight(
+                    server,
+                    verdicts.get((virtual.name, server.name), Verdict()).health,
+                    overrides.get((virtual.name, server.name), Override.NONE),
+                )
+            )
+            for virtual in cluster.virtual_servers
+            for server in virtual.real_servers
+        },
+    )
+
+
+def _weight(server: RealServer, health: Health, override: Override) -> int:
+    match override:
+        case Override.DRAIN:
+            return 0
+        case Override.NONE:
+            pass
+    match health:
+        case Health.UP | Health.UNKNOWN:
+            # Not probed yet counts as up: a director that starts must not refuse clients for the first seconds.
+            return server.weight
+        case Health.DOWN | Health.FULL:
+            return 0
