@@ -51,7 +51,7 @@ _DRAIN_READS: Final = 8
 class ControlConnection:
     """One side's control connection."""
 
-    __slots__ = ("_events", "_link", "held", "side", "sock")
+    __slots__ = ("_ended", "_events", "_link", "held", "side", "sock")
 
     def __init__(self, link: Link, sock: socket.socket, side: Side) -> None:
         """A socket that nobody watches yet, or that is handed over with what it is watched for."""
@@ -60,6 +60,7 @@ class ControlConnection:
         self.held = b""
         self._link = link
         self._events = READABLE
+        self._ended = False
 
     def watch(self) -> None:
         """Begin to read."""
@@ -70,12 +71,19 @@ class ControlConnection:
         link = self._link
         if self.held and events & (WRITABLE | FAILED):
             self.write(b"")
-        if link.ended or not (self._events & READABLE or events & FAILED):
+        if link.ended:
             return
-        self.read()
+        if self._ended:
+            if events & FAILED:
+                # It had said FIN, now it is gone for good: nobody is left to be told anything.
+                link.abandon("the client is gone" if self.side is Side.CLIENT else "the real server is gone")
+        elif self._events & READABLE or events & FAILED:
+            self.read()
 
     def read(self) -> bool:
-        """Read once; False when nothing was there."""
+        """Read once; False when nothing was there, or there will never be more."""
+        if self._ended:
+            return False
         try:
             data = self.sock.recv(READ_BYTES)
         except BlockingIOError:
@@ -85,7 +93,10 @@ class ControlConnection:
         if data:
             self._link.bytes_arrived(self.side, data)
         else:
+            self._ended = True
             self._link.lost(self.side)
+            if not self._link.ended:
+                self.choose_events()
         return bool(data)
 
     def write(self, data: bytes, *, urgent: bool = False) -> None:
@@ -105,7 +116,9 @@ class ControlConnection:
 
     def choose_events(self) -> None:
         """Watch for what is of use now."""
-        events = (READABLE if self._link.reads(self.side) else 0) | (WRITABLE if self.held else 0)
+        events = READABLE if not self._ended and self._link.reads(self.side) else 0
+        if self.held:
+            events |= WRITABLE
         if events != self._events:
             self._events = events
             self._link.engine.readiness.watch(self.sock.fileno(), events, self)
@@ -205,8 +218,10 @@ class Link:
         if side is Side.CLIENT:
             self.do(self.session.client_lost())
             return
-        self.behind.failed("control_lost")
-        self.do(self.session.server_lost())
+        actions = self.session.server_lost()
+        if any(isinstance(action, ToClient) for action in actions):
+            self.behind.failed("control_lost")  # The client is told, so this is no farewell behind a QUIT.
+        self.do(actions)
 
     def tick(self, now_s: float) -> None:
         """About once a second: is something overdue?"""
@@ -281,6 +296,9 @@ class Link:
                 self._carry_out(action)
             while self._due:
                 self._carry_out(self._due.popleft())
+        except Exception as bug:  # noqa: BLE001  one session's bug must not end the others, nor leave its client waiting
+            self.engine.log.error("bug", session=self.number, client=str(self.client), error=repr(bug))
+            self._end("a bug in the director")
         finally:
             self._busy = False
             self._due = None

@@ -452,7 +452,7 @@ class ProxyEngine:
                     verb=ended.verb,
                     path=ended.path,
                     upload=upload,
-                    binary=link.session.binary,
+                    binary=True,
                     complete=ended.outcome is Outcome.COMPLETE,
                     outcome=outcome,
                     reply=ended.reply,
