@@ -1,0 +1,1 @@
+"""What tests of ftpdirector, and of what is built on it, stand on."""
