@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import socket
 import struct
 import threading
@@ -144,9 +145,18 @@ class House:
         self.until(lambda: not self.engine.sessions(), "sessions are left")
 
 
+def quiet_port() -> int:
+    """A free port below the ephemeral ones, so that the port beside it is free too (active mode's source port)."""
+    while True:
+        port = random.randrange(25000, 32000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("", port))
+            return port
+
+
 def virtual_server(reals: Sequence[tuple[str, Endpoint]], host: str = "127.0.0.1", **settings: Any) -> VirtualServer:
     made: dict[str, Any] = {
-        "name": "ftp", "addresses": (ip_address(host),), "port": 0, "passive_ports": PortRange(43000, 43999),
+        "name": "ftp", "addresses": (ip_address(host),), "port": quiet_port(), "passive_ports": PortRange(23000, 23999),
         "scheduler": "rr",
         "real_servers": tuple(RealServer(name=name, address=at.address, port=at.port) for name, at in reals),
     }  # fmt: skip

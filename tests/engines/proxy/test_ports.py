@@ -54,7 +54,7 @@ async def is_reset(sock: socket.socket) -> bool:
 
 def test_client_gets_its_connection_and_foreigners_are_reset(runner: asyncio.Runner) -> None:
     async def conversation() -> None:
-        async with pool_of(PortRange(42000, 42031)) as pool:
+        async with pool_of(PortRange(22000, 22031)) as pool:
             taken: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
             lease = pool.lease("127.0.0.1", taken.set_result)
             assert await is_reset(connect(lease.port, source="127.0.0.2"))
@@ -68,7 +68,7 @@ def test_client_gets_its_connection_and_foreigners_are_reset(runner: asyncio.Run
 
 def test_a_connection_to_a_port_that_nobody_leases_is_reset(runner: asyncio.Runner) -> None:
     async def conversation() -> None:
-        async with pool_of(PortRange(42000, 42031)) as pool:
+        async with pool_of(PortRange(22000, 22031)) as pool:
             lease = pool.lease("127.0.0.1", lambda sock: sock.close())
             lease.release()
             assert await is_reset(connect(lease.port))
@@ -80,22 +80,22 @@ def test_accept_queue_is_emptied_before_a_port_is_announced(runner: asyncio.Runn
     """Who connected before the lease is not the one that it is for, even from the right address."""
 
     async def conversation() -> None:
-        async with pool_of(PortRange(42040, 42040)) as pool:
+        async with pool_of(PortRange(22040, 22040)) as pool:
             pool.lease("127.0.0.1", lambda sock: sock.close()).release()
             taken: list[socket.socket] = []
-            with socket.create_connection((str(HERE), 42040)) as early:
+            with socket.create_connection((str(HERE), 22040)) as early:
                 lease = pool.lease("127.0.0.1", taken.append)  # the loop had no turn in between
                 early.setblocking(False)
                 assert await is_reset(early)
             assert not taken
-            assert lease.port == 42040
+            assert lease.port == 22040
 
     runner.run(conversation())
 
 
 def test_a_client_sees_a_port_again_as_late_as_possible(runner: asyncio.Runner) -> None:
     async def conversation() -> None:
-        async with pool_of(PortRange(42100, 42119)) as pool:
+        async with pool_of(PortRange(22100, 22119)) as pool:
             ports = []
             for _ in range(40):
                 lease = pool.lease("127.0.0.1", lambda sock: sock.close())
@@ -109,7 +109,7 @@ def test_a_client_sees_a_port_again_as_late_as_possible(runner: asyncio.Runner) 
 
 def test_ports_are_not_in_order(runner: asyncio.Runner) -> None:
     async def conversation() -> None:
-        async with pool_of(PortRange(42100, 42199)) as pool:
+        async with pool_of(PortRange(22100, 22199)) as pool:
             ports = [pool.lease("127.0.0.1", lambda sock: sock.close()).port for _ in range(60)]
             assert ports != sorted(ports)
             assert len(set(ports)) == 60
@@ -122,15 +122,15 @@ def test_pool_grows_to_its_range_and_then_says_so(runner: asyncio.Runner) -> Non
 
     async def conversation() -> None:
         with socket.socket() as other:
-            other.bind((str(HERE), 42203))
+            other.bind((str(HERE), 22203))
             other.listen()
-            async with pool_of(PortRange(42200, 42219)) as pool:
+            async with pool_of(PortRange(22200, 22219)) as pool:
                 leases = [pool.lease(f"127.0.0.{i + 1}", lambda sock: sock.close()) for i in range(19)]
                 assert len(pool) == 19
                 with pytest.raises(HostError, match="no data port is free"):
                     pool.lease("127.0.0.1", lambda sock: sock.close())
                 other.close()
-                assert pool.lease("127.0.0.1", lambda sock: sock.close()).port == 42203
+                assert pool.lease("127.0.0.1", lambda sock: sock.close()).port == 22203
                 leases[4].release()
                 assert pool.lease("127.0.0.1", lambda sock: sock.close()).port == leases[4].port
 

@@ -1,0 +1,408 @@
+"""A file cut short is never passed on as complete, whoever dies, and nothing is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import resource
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from ftpdirector.engines.proxy.server import Timing
+from ftpdirector.model import Endpoint, PortRange, ProxyProtocol
+from loopback.house import (
+    QUICK,
+    House,
+    Line,
+    director,
+    quiet_port,
+    read_all,
+    real_server,
+    reset,
+    virtual_server,
+    wanted_of,
+    with_server,
+)
+from loopback.mortal import Death, Mortal, mortal
+
+SEED = 20
+
+
+@pytest.fixture
+def server() -> Iterator[Mortal]:
+    with mortal() as server:
+        yield server
+
+
+@pytest.fixture
+def house(server: Mortal) -> Iterator[House]:
+    with director(virtual_server([("alpha", server.endpoint)], max_sessions_per_client=0)) as house:
+        yield house
+
+
+@pytest.mark.parametrize("death", [Death.RST, Death.FIN, Death.FIN_DATA_FIRST, Death.REPLY_426])
+@pytest.mark.parametrize("size", [0, 1, 1000, 65536, 3_000_000])
+def test_download_from_a_dying_server_ends_by_reset(house: House, server: Mortal, death: Death, size: int) -> None:
+    server.death = death
+    server.part = random.Random(SEED).randbytes(size)
+    with Line(house.address).login() as line, line.passive() as data:
+        line.say("RETR file.bin")
+        with pytest.raises(ConnectionResetError):
+            read_all(data)
+        replies = [line.reply(), line.reply()]
+        assert replies[-1][:3] in {"421", "425", "426", "451"}, replies
+        assert not [reply for reply in replies if reply.startswith("2")]
+    house.no_sessions()
+    assert [record.outcome for record in house.transfers] == ["failed"]
+
+
+def test_download_dies_at_random_points(house: House, server: Mortal) -> None:
+    """Fifty deaths, clean and unclean, sizes from nothing to megabytes: not one file is taken for complete."""
+    chance = random.Random(SEED)
+    for number in range(50):
+        server.death = chance.choice([Death.RST, Death.FIN, Death.FIN_DATA_FIRST, Death.REPLY_426])
+        server.part = bytes(int(2 ** chance.uniform(0, 22)))
+        with Line(house.address).login() as line, line.passive() as data:
+            line.say("RETR file.bin")
+            try:
+                read_all(data)
+            except ConnectionResetError:
+                continue
+            pytest.fail(f"death {number}: {server.death} after {len(server.part)} bytes looked complete")
+
+
+def test_download_without_a_final_reply_is_reset_after_the_idle_time(server: Mortal) -> None:
+    server.death = Death.SILENT
+    server.part = b"x" * 1000
+    front = virtual_server([("alpha", server.endpoint)], idle_timeout_s=0.3)
+    with director(front) as house, Line(house.address).login() as line, line.passive() as data:
+        line.say("RETR file.bin")
+        with pytest.raises(ConnectionResetError):
+            read_all(data)
+
+
+def test_complete_download_ends_cleanly_and_226_comes(house: House, server: Mortal) -> None:
+    server.part = random.Random(SEED).randbytes(1_000_000)
+    with Line(house.address).login() as line, line.passive() as data:
+        line.say("RETR file.bin")
+        assert read_all(data) == server.part
+        assert [line.reply()[:3], line.reply()[:3]] == ["150", "226"]
+    assert [(record.outcome, record.bytes) for record in house.transfers] == [("complete", 1_000_000)]
+
+
+@pytest.mark.parametrize("sent", [0, 1, 100_000])
+@pytest.mark.parametrize("how", ["clean", "reset", "control only"])
+def test_upload_from_a_dying_client_resets_the_server(house: House, server: Mortal, how: str, sent: int) -> None:
+    """A killed client's kernel closes the control connection first, then the data connection, both cleanly."""
+    line = Line(house.address).login()
+    data = line.passive()
+    line.say("STOR file.bin")
+    assert line.reply().startswith("150")
+    data.sendall(bytes(sent))
+    if how == "reset":
+        reset(line.sock)
+        reset(data)
+    else:
+        line.sock.close()
+        if how == "clean":
+            data.close()
+    assert server.stored.acquire(timeout=10)
+    assert server.uploads == [None]
+    data.close()
+    house.no_sessions()
+
+
+def test_upload_dies_at_random_points(house: House, server: Mortal) -> None:
+    chance = random.Random(SEED)
+    for _ in range(50):
+        line = Line(house.address).login()
+        data = line.passive()
+        line.say("STOR file.bin")
+        assert line.reply().startswith("150")
+        data.sendall(bytes(int(2 ** chance.uniform(0, 20))))
+        line.sock.close()
+        data.close()
+        assert server.stored.acquire(timeout=10)
+        assert server.uploads[-1] is None
+
+
+def test_complete_upload(house: House, server: Mortal) -> None:
+    body = random.Random(SEED).randbytes(1_000_000)
+    with Line(house.address).login() as line, line.passive() as data:
+        line.say("STOR file.bin")
+        assert line.reply().startswith("150")
+        data.sendall(body)
+        data.close()
+        assert line.reply().startswith("226")
+    assert server.uploads == [body]
+
+
+@pytest.mark.parametrize("death", [Death.RST, Death.FIN])
+def test_upload_to_a_dying_server_is_no_success(house: House, server: Mortal, death: Death) -> None:
+    server.death = death
+    with Line(house.address).login() as line, line.passive() as data:
+        line.say("STOR file.bin")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            data.sendall(bytes(100_000_000))
+        replies = [line.reply(), line.reply()]
+        assert replies[-1][0] == "4", replies
+
+
+def test_client_that_closes_data_early_gets_no_226(house: House, server: Mortal) -> None:
+    server.part = bytes(30_000_000)
+    with Line(house.address).login() as line:
+        data = line.passive()
+        line.say("RETR file.bin")
+        assert data.recv(1000)
+        reset(data)
+        assert line.reply().startswith("150")
+        assert line.reply()[0] == "4"
+
+
+def test_abort(tmp_path: Path) -> None:
+    with real_server("alpha", tmp_path) as alpha:
+        (tmp_path / "big.bin").write_bytes(bytes(200_000_000))
+        with director(virtual_server([("alpha", alpha.endpoint)])) as house, Line(house.address).login() as line:
+            data = line.passive()
+            line.say("RETR big.bin")
+            assert data.recv(1000)
+            line.sock.sendall(b"\xff\xf4")
+            line.sock.send(b"\xff", socket.MSG_OOB)
+            line.sock.sendall(b"\xf2ABOR\r\n")
+            with pytest.raises(ConnectionResetError):
+                read_all(data)
+            codes = [line.reply()[:3] for _ in range(3)]
+            assert codes[1] == "426", codes
+            assert codes[2] in {"225", "226"}, codes
+            data.close()
+            assert line.ask("NOOP").startswith("200"), "the session goes on"
+
+
+def test_data_connection_never_opened(house: House) -> None:
+    with Line(house.address).login() as line:
+        line.passive_port()
+        began = time.monotonic()
+        assert line.ask("RETR file.bin").startswith("425")
+        assert time.monotonic() - began < QUICK.wait_for_data_s + 2
+        assert line.ask("NOOP").startswith("200")
+
+
+def test_foreign_peer_is_reset_and_the_client_still_served(house: House, server: Mortal) -> None:
+    server.part = b"mine"
+    with Line(house.address).login() as line:
+        port = line.passive_port()
+        foreign = socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.2", 0))
+        with foreign, pytest.raises(ConnectionResetError):
+            read_all(foreign)
+        with socket.create_connection(("127.0.0.1", port), 10) as own:
+            line.say("RETR file.bin")
+            assert read_all(own) == b"mine"
+
+
+@pytest.mark.parametrize("command", ["PORT 127,0,0,2,200,1", "EPRT |1|127.0.0.2|51201|", "PORT 127,0,0,1,0,80"])
+def test_bounce_is_refused(house: House, command: str) -> None:
+    with Line(house.address).login() as line:
+        assert line.ask(command)[0] == "5"
+
+
+def test_next_server_is_tried_before_the_client_sees_anything(server: Mortal) -> None:
+    """One refuses, one greets with 421, one says nothing, one hangs up: the client gets the last one's greeting."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = Endpoint(ip_address("127.0.0.1"), closed.getsockname()[1])
+    with mortal() as full, mortal() as silent, mortal() as rude:
+        full.greeting = b"421 too many\r\n"
+        silent.greeting = None
+        rude.greeting = b""
+        names = [("closed", nobody), ("full", full.endpoint), ("silent", silent.endpoint), ("rude", rude.endpoint)]
+        front = virtual_server([*names, ("alpha", server.endpoint)])
+        with director(front, timing=Timing(connect_s=0.3, tick_s=0.05)) as house:
+            for _ in range(5):
+                with Line(house.address) as line:
+                    assert line.reply() == "220 mortal ready"
+            causes = {(name, cause) for _, name, cause in house.failures}
+            assert causes == {("closed", "connect"), ("full", "full"), ("silent", "greeting"), ("rude", "greeting")}
+            house.no_sessions()
+            counters = house.do(house.engine.snapshot_counters).virtual_servers["ftp"]
+            assert {name: real.sessions for name, real in counters.real_servers.items()} == dict.fromkeys(
+                ["closed", "full", "silent", "rude", "alpha"], 0
+            )
+
+
+def test_421_with_a_clear_text_when_no_server_is_left() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        nobody = Endpoint(ip_address("127.0.0.1"), closed.getsockname()[1])
+    with director(virtual_server([("alpha", nobody)])) as house, Line(house.address) as line:
+        assert line.reply() == "421 No server is available for this address now, try again later."
+        with pytest.raises(EOFError):
+            line.reply()
+
+
+@pytest.mark.parametrize("limit", ["max_sessions", "max_sessions_per_client"])
+def test_limits(server: Mortal, limit: str) -> None:
+    front = virtual_server([("alpha", server.endpoint)], **{limit: 2})
+    with director(front) as house:
+        with Line(house.address).login(), Line(house.address).login():
+            with Line(house.address) as third:
+                assert third.reply().startswith("421 Too many sessions")
+            if limit == "max_sessions_per_client":
+                with Line(house.address, "127.0.0.2") as other:
+                    other.login()
+        house.no_sessions()
+        with Line(house.address) as line:
+            line.login()
+
+
+def test_idle_session_gets_421(server: Mortal) -> None:
+    front = virtual_server([("alpha", server.endpoint)], idle_timeout_s=0.2)
+    with director(front) as house, Line(house.address).login() as line:
+        assert line.reply().startswith("421")
+        house.no_sessions()
+
+
+def test_slow_transfer_is_not_idle(server: Mortal) -> None:
+    """Idle time is counted without commands and without data."""
+    front = virtual_server([("alpha", server.endpoint)], idle_timeout_s=0.4)
+    with director(front) as house, Line(house.address).login() as line, line.passive() as data:
+        line.say("STOR file.bin")
+        assert line.reply().startswith("150")
+        for _ in range(20):
+            data.sendall(b"x")
+            time.sleep(0.05)
+        data.close()
+        assert line.reply().startswith("226")
+    assert server.uploads == [b"x" * 20]
+
+
+@pytest.mark.parametrize(("version", "begins"), [(ProxyProtocol.V1, b"PROXY TCP4 127.0.0.1 127.0.0.1 ")])
+def test_proxy_header_comes_first(server: Mortal, version: ProxyProtocol, begins: bytes) -> None:
+    with director(virtual_server([("alpha", server.endpoint)], proxy_protocol=version)) as house:
+        with Line(house.address) as line:
+            assert line.reply() == "220 mortal ready"
+        house.no_sessions()
+    assert server.first_lines[0].startswith(begins)
+
+
+def test_early_and_endless_talk_is_bounded(house: House) -> None:
+    """A client that floods, or trickles a line that never ends, costs bounded memory and harms nobody."""
+    flooding = b"A" * 100_000_000
+    with Line(house.address) as flood, Line(house.address).login() as other:
+        flood.reply()
+        flood.sock.settimeout(0.5)
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            flood.sock.sendall(memoryview(flooding))
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held < 20_000, "KiB"
+        assert other.ask("NOOP").startswith("200")
+
+
+def test_reload_keeps_sessions_and_listens_anew(house: House, server: Mortal) -> None:
+    server.part = b"x" * 100
+    first = house.cluster.virtual_servers[0]
+    with Line(house.address).login() as line:
+        again = virtual_server([("bravo", server.endpoint)], name="other", port=quiet_port())
+        house.do(lambda: house.engine.apply(wanted_of(first, again)))
+        assert len(house.engine.addresses) == 2
+        with Line((str(again.addresses[0]), again.port)) as second:
+            second.login()
+        house.do(lambda: house.engine.apply(wanted_of(with_server(first, name="renamed"))))
+        assert len(house.engine.addresses) == 1
+        with pytest.raises(ConnectionRefusedError):
+            Line((str(again.addresses[0]), again.port))
+        with line.passive() as data:
+            line.say("RETR file.bin")
+            assert read_all(data) == server.part
+
+
+def test_drain_lets_the_transfer_finish_and_ends_the_idle(house: House, server: Mortal) -> None:
+    address = house.address
+    with Line(address).login() as idle, Line(address).login() as busy, busy.passive() as data:
+        busy.say("STOR file.bin")
+        assert busy.reply().startswith("150")
+        data.sendall(b"first")
+        stopping = threading.Thread(target=lambda: house.wait(house.engine.drain_and_stop(10)))
+        stopping.start()
+        assert idle.reply().startswith("421")
+        with pytest.raises(ConnectionRefusedError):
+            Line(address)
+        data.sendall(b" last")
+        data.close()
+        assert busy.reply().startswith("226")
+        assert busy.reply().startswith("421")
+        stopping.join(10)
+        assert not stopping.is_alive()
+    assert server.uploads == [b"first last"]
+
+
+def test_drain_is_bounded_and_resets_what_is_left(house: House, server: Mortal) -> None:
+    with Line(house.address).login() as line, line.passive() as data:
+        line.say("STOR file.bin")
+        assert line.reply().startswith("150")
+        house.wait(house.engine.drain_and_stop(0.1))
+        assert server.stored.acquire(timeout=10)
+        assert server.uploads == [None]
+        with pytest.raises(ConnectionResetError):
+            read_all(data)
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    """300 sessions one after the other, then 50 at once, with faults among them: as many descriptors as before."""
+    with real_server("alpha", tmp_path) as alpha:
+        (tmp_path / "file.bin").write_bytes(bytes(100_000))
+        front = virtual_server(
+            [("alpha", alpha.endpoint)], max_sessions_per_client=0, passive_ports=PortRange(24000, 24007)
+        )
+        with director(front) as house:
+
+            def session(number: int) -> None:
+                line = Line(house.address).login()
+                with line.sock, line.passive() as data:
+                    line.say("RETR file.bin")
+                    if number % 5 == 4:
+                        return
+                    assert len(read_all(data)) == 100_000
+
+            def at_once() -> None:
+                threads = [threading.Thread(target=_noting(session, number, errors)) for number in range(50)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join(30)
+
+            def settle() -> None:
+                house.no_sessions()
+                house.until(lambda: not len(house.engine.closings), "sockets linger")
+
+            errors: list[BaseException] = []
+            at_once()  # what is kept for re-use (ports, pipes) is there from now on
+            settle()
+            time.sleep(0.3)
+            before = descriptors()
+            for number in range(300):
+                session(number)
+            at_once()
+            settle()
+            end = time.monotonic() + 10
+            while descriptors() > before and time.monotonic() < end:
+                time.sleep(0.02)  # pyftpdlib closes its side in its own time
+            assert descriptors() <= before
+            assert all("425" in str(error) for error in errors), errors
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _noting(session: Callable[[int], None], number: int, errors: list[BaseException]) -> Callable[[], None]:
+    def run() -> None:
+        try:
+            session(number)
+        except BaseException as error:
+            errors.append(error)
+
+    return run
