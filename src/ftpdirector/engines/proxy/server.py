@@ -241,6 +241,10 @@ class ProxyEngine:
         self.apply(wanted)
         self._ticking = self._loop.call_later(self.timing.tick_s, self._tick)
 
+    def give(self, sockets: Mapping[Endpoint, socket.socket]) -> None:
+        """More listening sockets from the supervisor, for what is applied next."""
+        self._given.update(sockets)
+
     def apply(self, wanted: Wanted) -> None:
         """Make what is wanted true; sessions go on.
 

@@ -1,6 +1,6 @@
 """Counts that hold across worker processes: each worker writes its own part of a shared mapping, everybody sums.
 
-The mapping is anonymous and inherited by fork. A worker's part is an open-addressing table of (64-bit keyed hash,
+The mapping is a memfd, inherited by descriptor. A worker's part is an open-addressing table of (64-bit keyed hash,
 count) with a single writer, so there is no lock; a count that fell to zero leaves its entry to the next key. A key
 lives within `_WINDOW` entries of its home, so that a look at an absent key is bounded. Add first, then compare with the
 limit: two workers that admit at the same moment may then both refuse, but never both exceed.
@@ -19,14 +19,36 @@ _ENTRY_BYTES: Final = 16
 
 
 class SharedCounts:
-    """Numbers by name for several processes; create it before they are forked."""
+    """Numbers by name for several processes."""
 
     def __init__(self, workers: int = 1, entries: int = 65536) -> None:
         """Room for `entries` names a worker (a power of two); 16 bytes each, touched as used."""
         self.workers = workers
         self._entries = entries
         self._secret = os.urandom(16)
-        self._memory = mmap.mmap(-1, workers * (entries + _WINDOW) * _ENTRY_BYTES) if workers > 1 else None
+        self.descriptor = os.memfd_create("ftpdirector-counts") if workers > 1 else -1
+        self._memory: mmap.mmap | None = None
+        if workers > 1:
+            os.ftruncate(self.descriptor, self._size_bytes)
+            self._memory = mmap.mmap(self.descriptor, self._size_bytes)
+
+    @property
+    def key(self) -> bytes:
+        """The secret of the hash; whoever attaches needs it."""
+        return self._secret
+
+    @classmethod
+    def attach(cls, descriptor: int, key: bytes, workers: int) -> SharedCounts:
+        """The numbers that another process made, by the descriptor that it handed down."""
+        counts = cls(1)
+        counts.workers, counts.descriptor, counts._secret = workers, descriptor, key
+        if workers > 1:
+            counts._memory = mmap.mmap(descriptor, counts._size_bytes)
+        return counts
+
+    @property
+    def _size_bytes(self) -> int:
+        return self.workers * (self._entries + _WINDOW) * _ENTRY_BYTES
 
     def worker(self, index: int) -> WorkerCounts:
         """What worker `index` writes, wiped: a worker that died leaves nothing behind."""

@@ -1,0 +1,28 @@
+"""The log: one line an event on standard error, `key=value` for people or JSON for programs.
+
+This module knows no event.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+
+
+def set_up_log(*, json: bool = False) -> None:
+    """Configure structlog for this process."""
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if json
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], drop_missing=True)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
