@@ -55,6 +55,9 @@ class Lines:
 
     lines: list[tuple[str, str, dict[str, object]]] = field(default_factory=list)
 
+    def debug(self, event: str, /, **values: object) -> None:
+        self.lines.append(("debug", event, values))
+
     def info(self, event: str, /, **values: object) -> None:
         self.lines.append(("info", event, values))
 

@@ -197,9 +197,13 @@ def test_foreign_peer_is_reset_and_the_client_still_served(house: House, server:
     server.part = b"mine"
     with Line(house.address).login() as line:
         port = line.passive_port()
-        foreign = socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.2", 0))
-        with foreign, pytest.raises(ConnectionResetError):
-            read_all(foreign)
+        with socket.socket() as foreign:
+            foreign.bind(("127.0.0.2", 0))
+            with contextlib.suppress(ConnectionResetError):
+                foreign.connect(("127.0.0.1", port))
+                foreign.sendall(b"a stolen connection would take this")
+                assert not read_all(foreign), "never reached: an end without reset"
+                pytest.fail("a foreign peer was not reset")
         with socket.create_connection(("127.0.0.1", port), 10) as own:
             line.say("RETR file.bin")
             assert read_all(own) == b"mine"

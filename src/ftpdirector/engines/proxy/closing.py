@@ -5,6 +5,7 @@ This module knows neither whose sockets they are nor what was written to them.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Final
 
@@ -83,14 +84,17 @@ class _Closing:
         try:
             if self.rest:
                 self.rest = self.rest[self.sock.send(self.rest) :]
-            if not self.rest and not self._finished:
-                self.sock.shutdown(socket.SHUT_WR)
-                self._finished = True
         except BlockingIOError:
-            pass
+            return False
         except OSError:
             return True
-        return self._unread_is_gone()
+        if self._unread_is_gone():
+            return True  # close(2) says FIN too, one call for both.
+        if not self._finished:
+            self._finished = True
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_WR)
+        return False
 
     def _unread_is_gone(self) -> bool:
         discarded = False
@@ -98,7 +102,7 @@ class _Closing:
             try:
                 data = self.sock.recv(_DISCARD_BYTES)
             except BlockingIOError:
-                return not self.rest and not discarded
+                return not discarded
             except OSError:
                 return True
             if not data:

@@ -104,15 +104,19 @@ class ControlConnection:
         if self.held:
             data = self.held + data
             self.held = b""
+        elif not data:
+            return
         try:
-            sent = self._send(data, urgent=urgent)
+            sent = self._send_urgent(data) if urgent else self.sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
             sent = len(data)
         if sent < len(data):
             self.held = data[sent:]
-        self.choose_events()
+            self._link.choose_events()
+        elif self._events & WRITABLE:
+            self._link.choose_events()
 
     def choose_events(self) -> None:
         """Watch for what is of use now."""
@@ -123,9 +127,7 @@ class ControlConnection:
             self._events = events
             self._link.engine.readiness.watch(self.sock.fileno(), events, self)
 
-    def _send(self, data: bytes, *, urgent: bool) -> int:
-        if not urgent:
-            return self.sock.send(data)
+    def _send_urgent(self, data: bytes) -> int:
         # Only the last byte is urgent (RFC 854, Synch); TCP marks the last byte of the call (RFC 6093 section 3.1).
         sent = self.sock.send(data[:-1]) if len(data) > 1 else 0
         return sent + self.sock.send(data[-1:], socket.MSG_OOB) if sent == len(data) - 1 else sent
@@ -139,17 +141,18 @@ class Link:
         "_client",
         "_data",
         "_due",
+        "_paused",
         "_server",
         "_transfer_s",
         "active_s",
         "behind",
         "client",
+        "client_text",
         "command_s",
         "ended",
         "engine",
         "number",
         "opened_s",
-        "server_local",
         "session",
         "transfers",
         "user",
@@ -163,6 +166,7 @@ class Link:
         behind: Behind,
         number: int,
         client: Endpoint,
+        client_text: str,
         virtual: Endpoint,
         sockets: tuple[socket.socket, socket.socket],
     ) -> None:
@@ -171,6 +175,7 @@ class Link:
         self.behind = behind
         self.number = number
         self.client = client
+        self.client_text = client_text
         self.virtual = virtual
         self.session = Session(
             client=client,
@@ -187,6 +192,7 @@ class Link:
         self.command_s = 0.0
         self._transfer_s = 0.0
         self._busy = False
+        self._paused = False
         self._due: deque[Action] | None = None
         self._data: DataConnections | None = None
         self._client = ControlConnection(self, sockets[0], Side.CLIENT)
@@ -197,6 +203,11 @@ class Link:
         self.engine.readiness.hand_over(self._server.sock.fileno(), self._server)
         self._client.watch()
         self._client.write(greeting)
+
+    def choose_events(self) -> None:
+        """What one side takes decides whether the other is read."""
+        self._client.choose_events()
+        self._server.choose_events()
 
     def reads(self, side: Side) -> bool:
         """Whether this side is to be read: what one side sends, the other must take."""
@@ -297,30 +308,29 @@ class Link:
             while self._due:
                 self._carry_out(self._due.popleft())
         except Exception as bug:  # noqa: BLE001  one session's bug must not end the others, nor leave its client waiting
-            self.engine.log.error("bug", session=self.number, client=str(self.client), error=repr(bug))
+            self.engine.log.error("bug", session=self.number, client=self.client_text, error=repr(bug))
             self._end("a bug in the director")
         finally:
             self._busy = False
             self._due = None
         if self.ended:
             return
-        self._client.choose_events()
-        if self._data is not None and self._data.idle:
-            self._data = None
+        if self.session.reading_client is self._paused:
+            self._paused = not self._paused
+            self._client.choose_events()
 
     def _carry_out(self, action: Action) -> None:
         if self.ended:
             return
         match action:
-            case ToClient(data):
-                self._client.write(data)
-                self._server.choose_events()
-            case ToServer(data, urgent):
-                self._server.write(data, urgent=urgent)
+            case ToClient():
+                self._client.write(action.data)
+            case ToServer():
+                self._server.write(action.data, urgent=action.urgent)
             case Listen():
                 self._listen()
             case ConnectToServer(port):
-                self._data_connections().connect_to_server(Endpoint(self.behind.server.address, port))
+                self._data_connections().connect_to_server(self.behind.server.address, self.behind.text, port)
             case StartRelay(direction):
                 self._transfer_s = self.engine.clock.monotonic_s()
                 self._data_connections().start(direction)
@@ -347,7 +357,7 @@ class Link:
                 self._listen_for_server()
             case LoggedIn(user):
                 self.user = user
-                self.engine.log.info("logged in", session=self.number, client=str(self.client), user=user)
+                self.engine.log.debug("logged in", session=self.number, client=self.client_text, user=user)
             case RememberRefused(verb):
                 self.behind.refused |= {verb}
             case Close(reason):
@@ -361,10 +371,12 @@ class Link:
     def _if_data(self, do: Callable[[DataConnections], None]) -> None:
         if self._data is not None:
             do(self._data)
+            if self._data.idle and not self._data.moved:
+                self._data = None  # An idle session keeps nothing of its transfers.
 
     def _listen(self) -> None:
         pool = self.engine.port_pool(self.virtual.address, self.behind.virtual.passive_ports)
-        client = str(self.client.address)
+        client = self.client_text
         try:
             port = self._data_connections().lease(lambda took: pool.lease(client, took))
         except HostError as error:
@@ -383,7 +395,11 @@ class Link:
         self.do(self.session.listening_for_server(endpoint))
 
     def _transfer_ended(self, ended: TransferEnded) -> None:
-        moved = 0 if self._data is None else self._data.take_moved()
+        moved = 0
+        if self._data is not None:
+            moved = self._data.take_moved()
+            if self._data.idle:
+                self._data = None
         self.transfers += 1
         self.engine.transfer_ended(self, ended, moved, self._transfer_s)
         self._transfer_s = 0.0
@@ -398,6 +414,5 @@ class Link:
             self._data = None
         engine = self.engine
         for control in (self._client, self._server):
-            engine.readiness.forget(control.sock.fileno())
             engine.closings.close(control.sock, engine.now_s, control.held)
         engine.link_ended(self, reason)

@@ -177,6 +177,11 @@ class DataConnections:
         self._moved = 0
 
     @property
+    def moved(self) -> bool:
+        """Whether bytes were moved that nobody has taken note of yet."""
+        return self._moved > 0 or bool(self._flows)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is open, opening or leased, so that this object need not be kept."""
         ends = (self._client, self._server)
@@ -199,12 +204,12 @@ class DataConnections:
     def connect_to_client(self, peer: Endpoint, source: IPAddress, source_port: int) -> None:
         """Connect from `source_port` where this process may, else from any port."""
         self._client.reset()
-        self._connect(self._client, peer, source, source_port)
+        self._connect(self._client, lambda: _connect_from(peer, source, source_port))
 
-    def connect_to_server(self, peer: Endpoint) -> None:
-        """Connect to the real server's data port."""
+    def connect_to_server(self, address: IPAddress, text: str, port: int) -> None:
+        """Connect to the real server's data port; `text` is the address once more, as it is written."""
         self._server.reset()
-        self._connect(self._server, peer, None, 0)
+        self._connect(self._server, lambda: _connect(address, text, port, None, 0))
 
     def listen_for_server(self, local: IPAddress, peer: IPAddress) -> Endpoint:
         """Listen for the real server; where it shall connect to. Raises `OSError` when that is not possible."""
@@ -270,9 +275,9 @@ class DataConnections:
     def _end(self, side: Side) -> _End:
         return self._client if side is Side.CLIENT else self._server
 
-    def _connect(self, end: _End, peer: Endpoint, source: IPAddress | None, source_port: int) -> None:
+    def _connect(self, end: _End, begin: Callable[[], socket.socket]) -> None:
         try:
-            sock = _connecting_socket(peer, source, source_port)
+            sock = begin()
         except OSError as error:
             text = error.strerror or str(error)
             self.ground.readiness.soon(lambda: self.tell_failed(end.side, text))
@@ -392,19 +397,20 @@ class DataConnections:
             self.ground.readiness.soon(lambda: self._look_at_receiver(end))
 
 
-def _connecting_socket(peer: Endpoint, source: IPAddress | None, source_port: int) -> socket.socket:
+def _connect_from(peer: Endpoint, source: IPAddress, source_port: int) -> socket.socket:
     """A connection on its way; from `source_port` where permitted and free (RFC 959 section 5.2: L-1)."""
-    if source is not None and source_port > 0:
+    text = str(peer.address)
+    if source_port > 0:
         try:
-            return _connect(peer, source, source_port)
+            return _connect(peer.address, text, peer.port, source, source_port)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EADDRINUSE, errno.EADDRNOTAVAIL):
                 raise
-    return _connect(peer, source, 0)
+    return _connect(peer.address, text, peer.port, source, 0)
 
 
-def _connect(peer: Endpoint, source: IPAddress | None, source_port: int) -> socket.socket:
-    sock = socket.socket(family_of(peer.address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+def _connect(address: IPAddress, text: str, port: int, source: IPAddress | None, source_port: int) -> socket.socket:
+    sock = socket.socket(family_of(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source is not None:
@@ -412,7 +418,7 @@ def _connect(peer: Endpoint, source: IPAddress | None, source_port: int) -> sock
             option = (socket.SOL_SOCKET, socket.SO_REUSEADDR) if source_port else (0, IP_BIND_ADDRESS_NO_PORT)
             sock.setsockopt(*option, 1)
             sock.bind((str(source), source_port))
-        code = sock.connect_ex((str(peer.address), peer.port))
+        code = sock.connect_ex((text, port))
         if code not in _IN_PROGRESS:
             raise OSError(code, os.strerror(code))
     except OSError:

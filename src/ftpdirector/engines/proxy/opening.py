@@ -42,8 +42,8 @@ class Opening:
     """A client that waits for a real server."""
 
     __slots__ = (
-        "_behind", "_greeting", "_header", "_reader", "_sock", "_tried", "client", "client_sock", "due_s", "engine",
-        "number", "virtual", "virtual_server",
+        "_behind", "_greeting", "_header", "_reader", "_sock", "_tried", "client", "client_sock", "client_text",
+        "due_s", "engine", "number", "virtual", "virtual_server",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,7 @@ class Opening:
         number: int,
         client_sock: socket.socket,
         client: Endpoint,
+        client_text: str,
         virtual: Endpoint,
     ) -> None:
         """A client that passed the limits; `start` tries the first real server."""
@@ -61,6 +62,7 @@ class Opening:
         self.number = number
         self.client_sock = client_sock
         self.client = client
+        self.client_text = client_text
         self.virtual = virtual
         self.due_s = 0.0
         self._tried: frozenset[str] = frozenset()
@@ -124,7 +126,7 @@ class Opening:
         prepare_control(sock)
         behind.count(1)
         self.due_s = self.engine.clock.monotonic_s() + self.engine.timing.connect_s
-        code = sock.connect_ex((str(server.address), server.port))
+        code = sock.connect_ex((behind.text, server.port))
         if code in (0, errno.EINPROGRESS):
             self._header = proxy_header(self.virtual_server.proxy_protocol, self.client, self.virtual)
             self.engine.readiness.watch(sock.fileno(), READABLE | WRITABLE if self._header else READABLE, self)

@@ -13,7 +13,7 @@ import errno
 import random
 import socket
 import struct
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -93,12 +93,13 @@ class Lease:
 class _Listener:
     """One port of the pool."""
 
-    __slots__ = ("lease", "pool", "port", "sock")
+    __slots__ = ("lease", "place", "pool", "port", "sock")
 
     def __init__(self, pool: PortPool, sock: socket.socket, port: int) -> None:
         self.pool = pool
         self.sock = sock
         self.port = port
+        self.place = 0
         self.lease: Lease | None = None
 
     def ready(self, events: int) -> None:  # noqa: ARG002  accept tells more than the events do
@@ -117,6 +118,7 @@ class _Listener:
                 continue
             self.release(lease)
             lease.on_open(sock)
+            return
 
     def empty_queue(self) -> None:
         while True:
@@ -129,7 +131,7 @@ class _Listener:
     def release(self, lease: Lease) -> None:
         if self.lease is lease:
             self.lease = None
-            self.pool.free.append(self)
+            self.pool.give_back(self)
 
 
 class PortPool:
@@ -147,7 +149,7 @@ class PortPool:
         self._next = chance.randrange(self._size)
         self._open: set[int] = set()
         self._resting: list[_Listener] = []
-        self._had: OrderedDict[str, deque[_Listener]] = OrderedDict()
+        self._had: OrderedDict[str, dict[_Listener, None]] = OrderedDict()
 
     def __len__(self) -> int:
         """How many ports listen."""
@@ -191,46 +193,53 @@ class PortPool:
         if not self.free:
             raise HostError(f"no data port is free on {self._address}")
         had = self._remembered(client)
-        place = self._new_to(had)
-        if place is None and len(self._all) < min(_SPREAD, self._size):
+        listener = self._new_to(had)
+        if listener is None and len(self._all) < min(_SPREAD, self._size):
             self._grow(len(self._all))
-            place = self._new_to(had)
-        if place is None:
-            place = self._longest_ago(had)
-        # Taking the last one's place keeps this independent of the number of ports.
-        listener = self.free[place]
-        last = self.free.pop()
-        if last is not listener:
-            self.free[place] = last
-        with contextlib.suppress(ValueError):
-            had.remove(listener)
-        had.append(listener)
+            listener = self._new_to(had)
+        if listener is None:
+            listener = next(known for known in had if known.lease is None)
+        self._take(listener)
+        had.pop(listener, None)
+        had[listener] = None
+        if len(had) > _SPREAD:
+            del had[next(iter(had))]
         return listener
 
-    def _remembered(self, client: str) -> deque[_Listener]:
+    def give_back(self, listener: _Listener) -> None:
+        """It is free again."""
+        listener.place = len(self.free)
+        self.free.append(listener)
+
+    def _take(self, listener: _Listener) -> None:
+        """The last free one takes its place, so that the cost does not grow with the pool."""
+        last = self.free.pop()
+        if last is not listener:
+            self.free[listener.place] = last
+            last.place = listener.place
+
+    def _remembered(self, client: str) -> dict[_Listener, None]:
+        """The ports that a client had, longest ago first."""
         had = self._had.get(client)
         if had is None:
-            had = self._had[client] = deque(maxlen=_SPREAD)
+            had = self._had[client] = {}
             if len(self._had) > _CLIENTS_REMEMBERED:
                 self._had.popitem(last=False)
         else:
             self._had.move_to_end(client)
         return had
 
-    def _new_to(self, had: deque[_Listener]) -> int | None:
-        """A random place among the free ports that this client has not had; None when it has had them all."""
+    def _new_to(self, had: dict[_Listener, None]) -> _Listener | None:
+        """A random one of the free ports that this client has not had; None when it has had them all."""
         free = self.free
+        if len(had) >= len(self._all):
+            return None
         for _ in range(4):
-            place = int(self._chance.random() * len(free))
-            if free[place] not in had:
-                return place
-        known = set(had)
-        fresh = [place for place, listener in enumerate(free) if listener not in known]
+            listener = free[int(self._chance.random() * len(free))]
+            if listener not in had:
+                return listener
+        fresh = [listener for listener in free if listener not in had]
         return self._chance.choice(fresh) if fresh else None
-
-    def _longest_ago(self, had: deque[_Listener]) -> int:
-        places = {listener: place for place, listener in enumerate(self.free)}
-        return next((places[listener] for listener in had if listener in places), 0)
 
     def _grow(self, more: int) -> None:
         """Open up to `more` ports, passing over those that somebody else holds (a worker that drains, say)."""
@@ -249,5 +258,5 @@ class PortPool:
             self._readiness.watch(sock.fileno(), READABLE, listener)
             self._open.add(port)
             self._all.append(listener)
-            self.free.append(listener)
+            self.give_back(listener)
             more -= 1

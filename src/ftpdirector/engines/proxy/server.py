@@ -13,6 +13,7 @@ import random
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Protocol
 
@@ -45,6 +46,9 @@ _SETUP_BOUNDS_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0
 
 class Log(Protocol):
     """A structured log, as structlog's loggers are."""
+
+    def debug(self, event: str, /, **values: object) -> object:
+        """Something that only helps to follow one session."""
 
     def info(self, event: str, /, **values: object) -> object:
         """Something that belongs to normal work."""
@@ -107,13 +111,14 @@ class Behind:
 
     __slots__ = (
         "_counts", "download_bytes", "downloads", "failures", "key", "refused", "server", "sessions_total",
-        "upload_bytes", "uploads", "virtual",
+        "text", "upload_bytes", "uploads", "virtual",
     )  # fmt: skip
 
     def __init__(self, counts: Callable[[str, int], int], virtual: VirtualServer, server: RealServer) -> None:
         """Nothing is counted yet; `counts` adds to a number that holds across workers."""
         self.virtual = virtual
         self.server = server
+        self.text = str(server.address)
         self.key = f"r\0{virtual.name}\0{server.name}"
         self.refused: frozenset[str] = frozenset()
         self.sessions_total = 0
@@ -133,12 +138,13 @@ class Behind:
 class _Front:
     """A listening socket of a virtual server."""
 
-    __slots__ = ("_engine", "endpoint", "name", "resting", "sock")
+    __slots__ = ("_engine", "endpoint", "name", "resting", "sock", "wildcard")
 
     def __init__(self, engine: ProxyEngine, name: str, endpoint: Endpoint, sock: socket.socket) -> None:
         self._engine = engine
         self.name = name
-        self.endpoint = endpoint
+        self.endpoint = endpoint if endpoint.port else _local_endpoint(sock)
+        self.wildcard = endpoint.address.is_unspecified
         self.sock = sock
         self.resting = False
 
@@ -348,14 +354,14 @@ class ProxyEngine:
     def accepted(self, front: _Front, sock: socket.socket, peer: tuple[str, int]) -> None:
         """A client connected: admit or refuse it."""
         virtual = self._virtual[front.name]
-        client = Endpoint(ip_address(peer[0]), peer[1])
+        client = Endpoint(_address(peer[0]), peer[1])
         local = front.endpoint
-        if local.address.is_unspecified or not local.port:
+        if front.wildcard:
             local = _local_endpoint(sock)
         self._opened += 1
         number = self._opened * self._workers + self._worker_index
         self.now_s = self.clock.monotonic_s()
-        opening = Opening(self, virtual.server, number, sock, client, local)
+        opening = Opening(self, virtual.server, number, sock, client, peer[0], local)
         text = self._over_limit(virtual, opening)
         if text:
             self.refuse(opening, *text)
@@ -390,23 +396,23 @@ class ProxyEngine:
         if virtual is not None:
             virtual.refused[cause] = virtual.refused.get(cause, 0) + 1
         self.log.info(
-            "client refused", session=opening.number, client=str(opening.client), cause=cause,
+            "client refused", session=opening.number, client=opening.client_text, cause=cause,
             virtual_server=opening.virtual_server.name,
         )  # fmt: skip
-        self._count_client(opening.virtual_server.name, opening.client.address, -1)
+        self._count_client(opening.virtual_server.name, opening.client_text, -1)
         self.closings.close(opening.client_sock, self.now_s, b"421 " + text.encode("ascii") + b"\r\n")
 
     def link_up(self, opening: Opening, behind: Behind, server_sock: socket.socket, greeting: bytes) -> None:
         """A real server greeted: the session begins."""
         sockets = (opening.client_sock, server_sock)
-        link = Link(self, behind, opening.number, opening.client, opening.virtual, sockets)
+        link = Link(self, behind, opening.number, opening.client, opening.client_text, opening.virtual, sockets)
         self._links.add(link)
         behind.sessions_total += 1
         virtual = self._virtual.get(behind.virtual.name)
         if virtual is not None:
             virtual.sessions_total += 1
-        self.log.info(
-            "session opened", session=link.number, client=str(link.client), virtual_server=behind.virtual.name,
+        self.log.debug(
+            "session opened", session=link.number, client=link.client_text, virtual_server=behind.virtual.name,
             real_server=behind.server.name,
         )  # fmt: skip
         link.begin(greeting)
@@ -416,9 +422,9 @@ class ProxyEngine:
         self._links.discard(link)
         behind = link.behind
         behind.count(-1)
-        self._count_client(behind.virtual.name, link.client.address, -1)
+        self._count_client(behind.virtual.name, link.client_text, -1)
         self.log.info(
-            "session ended", session=link.number, client=str(link.client), user=link.user,
+            "session ended", session=link.number, client=link.client_text, user=link.user,
             virtual_server=behind.virtual.name, real_server=behind.server.name, reason=reason, transfers=link.transfers,
             duration_s=round(self.clock.monotonic_s() - link.opened_s, 3),
         )  # fmt: skip
@@ -440,7 +446,7 @@ class ProxyEngine:
         duration_s = self.clock.monotonic_s() - started_s if started_s else 0.0
         outcome = ended.outcome.name.lower()
         self.log.info(
-            "transfer", session=link.number, client=str(link.client), user=link.user, verb=ended.verb, path=ended.path,
+            "transfer", session=link.number, client=link.client_text, user=link.user, verb=ended.verb, path=ended.path,
             outcome=outcome, bytes=moved, duration_s=round(duration_s, 6), reply=ended.reply,
             virtual_server=behind.virtual.name, real_server=behind.server.name,
         )  # fmt: skip
@@ -451,7 +457,7 @@ class ProxyEngine:
                     started_s=self.clock.now_s() - duration_s,
                     duration_s=duration_s,
                     bytes=moved,
-                    client=str(link.client.address),
+                    client=link.client_text,
                     user=link.user,
                     verb=ended.verb,
                     path=ended.path,
@@ -500,6 +506,7 @@ class ProxyEngine:
                 behind = Behind(self._counts.add, server, real)
             behind.virtual = server
             behind.server = real
+            behind.text = str(real.address)
             virtual.real[real.name] = behind
 
     def _offered(self, virtual: _Virtual) -> dict[str, Offer]:
@@ -510,14 +517,14 @@ class ProxyEngine:
     def _over_limit(self, virtual: _Virtual, opening: Opening) -> tuple[str, str] | None:
         """Count the client in, then compare: two workers that admit at once never both exceed a limit."""
         server = virtual.server
-        total, per_client = self._count_client(server.name, opening.client.address, 1)
+        total, per_client = self._count_client(server.name, opening.client_text, 1)
         if server.max_sessions and total > server.max_sessions:
             return "max_sessions", "Too many sessions on this address, try again later."
         if server.max_sessions_per_client and per_client > server.max_sessions_per_client:
             return "max_sessions_per_client", "Too many sessions from your address."
         return None
 
-    def _count_client(self, name: str, client: IPAddress, change: int) -> tuple[int, int]:
+    def _count_client(self, name: str, client: str, change: int) -> tuple[int, int]:
         return self._counts.add(f"v\0{name}", change), self._counts.add(f"c\0{name}\0{client}", change)
 
     def _counters(self, behind: Behind, busy: Mapping[str, int]) -> RealServerCounters:
@@ -574,6 +581,12 @@ class ProxyEngine:
 
     def _bug(self, watcher: Watcher, bug: Exception) -> None:
         self.log.error("bug", where=type(watcher).__name__, error=repr(bug))
+
+
+@lru_cache(4096)
+def _address(text: str) -> IPAddress:
+    """Clients come again: parsing an address costs as much as three calls into the kernel."""
+    return ip_address(text)
 
 
 def _local_endpoint(sock: socket.socket) -> Endpoint:
