@@ -36,7 +36,7 @@ def format_xferlog(record: TransferRecord) -> str:
 
 def _word(text: str) -> str:
     return "".join(
-        "_" if char.isspace() or (not char.isprintable() and not "\udc80" <= char <= "\udcff") else char for char in text
+        "_" if char.isspace() or not (char.isprintable() or "\udc80" <= char <= "\udcff") else char for char in text
     )
 
 

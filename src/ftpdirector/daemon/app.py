@@ -1,0 +1,178 @@
+"""The running director: verdicts and the operator's word become what is wanted, and the crew makes it true.
+
+There is one path: a start, a reload, a verdict, a drain all end in `_changed`. This module knows no signal and no
+socket of the operator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from ftpdirector.config.decode import load
+from ftpdirector.daemon.crew import Crew
+from ftpdirector.daemon.snapshot import compose
+from ftpdirector.engines.proxy.server import Log
+from ftpdirector.errors import ConfigError, ControlError, EngineError, Problem
+from ftpdirector.health.monitor import Monitor
+from ftpdirector.health.probe import Secret
+from ftpdirector.host.clock import HostClock
+from ftpdirector.host.files import read_first_line
+from ftpdirector.model import Cluster, Engine
+from ftpdirector.state import Override, Snapshot, Verdict
+from ftpdirector.wanted import Key, Wanted, want
+
+_APPLY_SOON_S: Final = 0.02
+"""Verdicts that change together are applied together."""
+
+
+def require_proxy(cluster: Cluster, source: str) -> None:
+    """`run` serves one engine today; a ConfigError says so in one line."""
+    if cluster.engine is not Engine.PROXY:
+        raise ConfigError(
+            [
+                Problem(
+                    where=f"{source}: engine",
+                    what=f'"{cluster.engine}" is not built yet in this version',
+                    remedy='use engine = "proxy"',
+                    rule="engine",
+                )
+            ]
+        )
+
+
+class App:
+    """One director."""
+
+    def __init__(self, cluster: Cluster, *, config_file: Path | None, log: Log) -> None:
+        """`config_file` is what `reload` reads again; None for a cluster that was made up (the demo)."""
+        self.cluster = cluster
+        self.log = log
+        self.overrides: dict[Key, Override] = {}
+        self._config_file = config_file
+        self._config_error = ""
+        self._clock = HostClock()
+        self._started_s = self._clock.now_s()
+        self._crew: Crew | None = None
+        self._due = asyncio.Event()
+        self._monitor = Monitor(
+            clock=self._clock,
+            chance=random.SystemRandom(),
+            read_password=lambda path: Secret(read_first_line(path)),
+            on_verdict=self._on_verdict,
+        )
+        self._monitor.watch(cluster)
+
+    async def start(self, crew: Crew, overrides: Mapping[Key, Override] | None = None) -> None:
+        """Serve; `EngineError` when it cannot be."""
+        self._crew = crew
+        self.overrides.update(overrides or {})
+        await crew.apply(self.wanted())
+
+    async def run(self) -> None:
+        """Look at real servers and follow what changes, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._monitor.run())
+            group.create_task(self._follow())
+
+    def wanted(self) -> Wanted:
+        """What is to be true now."""
+        return want(self.cluster, self._monitor.verdicts, self.overrides)
+
+    def session_failed(self, key: Key, cause: str) -> None:
+        """A real session could not use a real server."""
+        self._monitor.session_failed(key, cause)
+
+    async def reload(self) -> tuple[Problem, ...]:
+        """Read the file again; a ConfigError names all problems and changes nothing. Returns the warnings."""
+        if self._config_file is None or self._crew is None:
+            raise ControlError("there is no cluster file to read again: this is the demo")
+        try:
+            loaded = load(self._config_file)
+            require_proxy(loaded.cluster, self._config_file.name)
+            before = self.cluster
+            if loaded.cluster.workers != before.workers:
+                self.log.warning("workers_kept", wanted=loaded.cluster.workers, remedy="restart, or run --take-over")
+            self.cluster = loaded.cluster
+            self._monitor.watch(self.cluster)
+            try:
+                await self._crew.apply(self.wanted())
+            except EngineError:
+                self.cluster = before
+                self._monitor.watch(before)
+                raise
+        except (ConfigError, EngineError) as error:
+            self._config_error = str(error)
+            self.log.error("reload_refused", reason=str(error))
+            raise
+        keys = {
+            (virtual.name, server.name) for virtual in self.cluster.virtual_servers for server in virtual.real_servers
+        }
+        self.overrides = {key: override for key, override in self.overrides.items() if key in keys}
+        self._config_error = ""
+        self.log.info("reloaded", file=str(self._config_file))
+        return loaded.warnings
+
+    def override(self, name: str, override: Override) -> list[Key]:
+        """The operator's word for `alpha` or `ftp/alpha`; a ControlError when nobody is called so."""
+        keys = self.keys_of(name)
+        for key in keys:
+            self.overrides[key] = override
+            self.log.info("override", virtual_server=key[0], real_server=key[1], override=override.value)
+        self._due.set()
+        return keys
+
+    def keys_of(self, name: str) -> list[Key]:
+        """Every real server of this name."""
+        virtual_name, _, real_name = name.rpartition("/")
+        keys = [
+            (virtual.name, server.name)
+            for virtual in self.cluster.virtual_servers
+            for server in virtual.real_servers
+            if server.name == real_name and virtual_name in ("", virtual.name)
+        ]
+        if not keys:
+            known = sorted({server.name for virtual in self.cluster.virtual_servers for server in virtual.real_servers})
+            raise ControlError(f'no real server is called "{name}"; known: {", ".join(known)}')
+        return keys
+
+    def snapshot(self) -> Snapshot:
+        """All of it now."""
+        return compose(
+            wanted=self.wanted(),
+            verdicts=self._monitor.verdicts,
+            overrides=self.overrides,
+            counters=self._crew.counters() if self._crew else [],
+            taken_s=self._clock.now_s(),
+            started_s=self._started_s,
+            config_file=str(self._config_file or "(demo)"),
+            config_error=self._config_error,
+            workers=self.cluster.workers,
+        )
+
+    def _on_verdict(self, key: Key, before: Verdict, now: Verdict) -> None:
+        if before.health is now.health:
+            return
+        self.log.info(
+            "verdict",
+            virtual_server=key[0],
+            real_server=key[1],
+            before=before.health.value,
+            now=now.health.value,
+            reason=now.reason,
+        )
+        self._due.set()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._due.wait()
+            await asyncio.sleep(_APPLY_SOON_S)
+            self._due.clear()
+            if self._crew is not None:
+                try:
+                    await self._crew.apply(self.wanted())
+                except EngineError as error:
+                    self.log.error("apply_failed", reason=str(error))

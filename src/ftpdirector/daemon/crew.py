@@ -1,0 +1,291 @@
+"""Who does the work: worker processes that share listening sockets, or one engine in this very process.
+
+Both are told what is wanted and say what they counted. A worker that dies is replaced; what it counted is kept.
+This module knows no health check and no operator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from ftpdirector.daemon import messages
+from ftpdirector.engines.proxy.opening import prepare_control
+from ftpdirector.engines.proxy.ports import listening_socket
+from ftpdirector.engines.proxy.server import BACKLOG, Log, ProxyEngine
+from ftpdirector.engines.proxy.shared import SharedCounts
+from ftpdirector.errors import EngineError
+from ftpdirector.host.clock import HostClock
+from ftpdirector.host.run import start_module
+from ftpdirector.model import Cluster, Endpoint
+from ftpdirector.state import EngineCounters, SessionState, TransferRecord
+from ftpdirector.status.transfer_log import TransferLog
+from ftpdirector.wanted import Key, Wanted
+
+_RESPAWN_AFTER_S: Final = 1.0
+_STOP_GRACE_S: Final = 5.0
+OnFailure = Callable[[Key, str], None]
+
+
+class Crew(Protocol):
+    """Makes true what is wanted."""
+
+    async def apply(self, wanted: Wanted) -> None:
+        """Make it true; `EngineError` when it cannot be, and nothing has changed then."""
+
+    def counters(self) -> list[EngineCounters]:
+        """What was counted, one value a process, dead ones included."""
+        ...
+
+    def sessions(self) -> list[SessionState]:
+        """The sessions that are open."""
+        ...
+
+    @property
+    def listeners(self) -> Mapping[Endpoint, socket.socket]:
+        """The listening sockets, to hand over to a successor."""
+        ...
+
+    async def stop(self, bound_s: float) -> None:
+        """No new sessions; transfers may take `bound_s` seconds."""
+
+
+class InProcess:
+    """One engine in this process (the demo)."""
+
+    def __init__(self, log: Log, on_failure: OnFailure) -> None:
+        """Nothing listens yet."""
+        self._transfer_log = TransferLog()
+        self._engine = ProxyEngine(
+            log=log,
+            clock=HostClock(),
+            on_failure=lambda virtual, real, cause: on_failure((virtual, real), cause),
+            on_transfer=self._on_transfer,
+        )
+        self._started = False
+
+    def _on_transfer(self, record: TransferRecord) -> None:
+        self._transfer_log.write(record)
+
+    async def apply(self, wanted: Wanted) -> None:
+        """Make it true."""
+        self._transfer_log.open(wanted.cluster.transfer_log)
+        if self._started:
+            self._engine.apply(wanted)
+        else:
+            await self._engine.start(wanted)
+            self._started = True
+
+    def counters(self) -> list[EngineCounters]:
+        """Of this process."""
+        return [self._engine.snapshot_counters()]
+
+    def sessions(self) -> list[SessionState]:
+        """Of this process."""
+        return list(self._engine.sessions())
+
+    @property
+    def listeners(self) -> Mapping[Endpoint, socket.socket]:
+        """None: this process is nobody's predecessor."""
+        return {}
+
+    async def stop(self, bound_s: float) -> None:
+        """Finish."""
+        await self._engine.drain_and_stop(bound_s)
+        self._transfer_log.close()
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: asyncio.subprocess.Process
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    passed: socket.socket
+    ready: asyncio.Queue[messages.Ready]
+    report: messages.Report | None = None
+    has: frozenset[Endpoint] = frozenset()
+
+
+class Workers:
+    """Worker processes under this supervisor, which holds the listening sockets."""
+
+    def __init__(
+        self,
+        log: Log,
+        on_failure: OnFailure,
+        *,
+        workers: int,
+        sockets: Mapping[Endpoint, socket.socket],
+        json_log: bool,
+    ) -> None:
+        """`sockets` come from a predecessor or from the service manager."""
+        self._log = log
+        self._on_failure = on_failure
+        self._json_log = json_log
+        self._shared = SharedCounts(workers)
+        self._listeners = dict(sockets)
+        self._workers: list[_Worker | None] = [None] * workers
+        self._retired: list[EngineCounters] = []
+        self._wanted: Wanted | None = None
+        self._stopping = False
+        self._group: asyncio.TaskGroup | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def listeners(self) -> Mapping[Endpoint, socket.socket]:
+        """The listening sockets."""
+        return self._listeners
+
+    async def run(self) -> None:
+        """Hear the workers and replace those that die, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            await asyncio.Event().wait()
+
+    async def apply(self, wanted: Wanted) -> None:
+        """Listen where it is new, tell all workers, then stop to listen where it is gone."""
+        async with self._turn:
+            fronts = _fronts(wanted.cluster)
+            fresh = self._listen([endpoint for endpoint in fronts if endpoint not in self._listeners])
+            self._listeners.update(fresh)
+            self._wanted = wanted
+            for index, worker in enumerate(self._workers):
+                if worker is None:
+                    self._workers[index] = await self._start(index)
+                else:
+                    await self._tell(worker, wanted)
+            for endpoint in [endpoint for endpoint in self._listeners if endpoint not in fronts]:
+                self._listeners.pop(endpoint).close()
+
+    def counters(self) -> list[EngineCounters]:
+        """Of every worker that lives or lived."""
+        return self._retired + [worker.report.counters for worker in self._workers if worker and worker.report]
+
+    def sessions(self) -> list[SessionState]:
+        """Of every worker."""
+        return [one for worker in self._workers if worker and worker.report for one in worker.report.sessions]
+
+    async def stop(self, bound_s: float) -> None:
+        """Tell all workers, wait for them, and end those that do not."""
+        self._stopping = True
+        for listener in self._listeners.values():
+            listener.close()
+        running = [worker for worker in self._workers if worker]
+        for worker in running:
+            messages.write(worker.writer, messages.Stop(bound_s))
+        try:
+            async with asyncio.timeout(bound_s + _STOP_GRACE_S):
+                for worker in running:
+                    await worker.process.wait()
+        except TimeoutError:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the workers now."""
+        for worker in self._workers:
+            if worker and worker.process.returncode is None:
+                worker.process.kill()
+
+    def _listen(self, endpoints: list[Endpoint]) -> dict[Endpoint, socket.socket]:
+        opened: dict[Endpoint, socket.socket] = {}
+        try:
+            for endpoint in endpoints:
+                opened[endpoint] = listening_socket(endpoint, BACKLOG)
+                prepare_control(opened[endpoint])
+        except OSError as error:
+            for sock in opened.values():
+                sock.close()
+            where = endpoints[len(opened)]
+            raise EngineError(f"cannot listen on {where}: {error.strerror or error}") from error
+        return opened
+
+    async def _start(self, index: int) -> _Worker:
+        assert self._group is not None  # noqa: S101 - run() comes first
+        pair, their_pair = socket.socketpair()
+        passed, their_passed = socket.socketpair()
+        fds = [their_pair.fileno(), their_passed.fileno()]
+        if self._shared.descriptor >= 0:
+            fds.append(self._shared.descriptor)
+        process = await start_module(
+            "ftpdirector.daemon.worker",
+            [
+                str(their_pair.fileno()),
+                str(their_passed.fileno()),
+                str(self._shared.descriptor),
+                str(index),
+                str(len(self._workers)),
+                str(int(self._json_log)),
+            ],
+            pass_fds=fds,
+        )
+        their_pair.close()
+        their_passed.close()
+        passed.sendall(self._shared.key)
+        reader, writer = await asyncio.open_connection(sock=pair)
+        worker = _Worker(process, reader, writer, passed, asyncio.Queue())
+        self._group.create_task(self._hear(index, worker))
+        assert self._wanted is not None  # noqa: S101 - apply() set it
+        await self._tell(worker, self._wanted)
+        return worker
+
+    async def _tell(self, worker: _Worker, wanted: Wanted) -> None:
+        fronts = _fronts(wanted.cluster)
+        fresh = tuple(endpoint for endpoint in fronts if endpoint not in worker.has)
+        for endpoint in fresh:
+            socket.send_fds(worker.passed, [b"s"], [self._listeners[endpoint].fileno()])
+        messages.write(worker.writer, messages.Apply(wanted, fresh))
+        worker.has = frozenset(fronts)
+        answer = await worker.ready.get()
+        if answer.error:
+            raise EngineError(answer.error)
+
+    async def _hear(self, index: int, worker: _Worker) -> None:
+        while True:
+            message = await messages.read(worker.reader)
+            match message:
+                case messages.Ready():
+                    worker.ready.put_nowait(message)
+                case messages.Report():
+                    worker.report = message
+                case messages.SessionFailed(key, cause):
+                    self._on_failure(key, cause)
+                case messages.Apply() | messages.Stop() | None:
+                    break
+        worker.writer.close()
+        worker.passed.close()
+        status = await worker.process.wait()
+        if self._stopping:
+            return
+        worker.ready.put_nowait(messages.Ready(f"worker {index} ended with status {status}"))
+        self._log.error("worker_died", worker=index, status=status)
+        if worker.report:
+            self._retired.append(_without_sessions(worker.report.counters))
+        self._workers[index] = None
+        await asyncio.sleep(_RESPAWN_AFTER_S)
+        async with self._turn:
+            if not self._stopping:
+                self._workers[index] = await self._start(index)
+
+
+def _fronts(cluster: Cluster) -> list[Endpoint]:
+    return [Endpoint(address, virtual.port) for virtual in cluster.virtual_servers for address in virtual.addresses]
+
+
+def _without_sessions(counters: EngineCounters) -> EngineCounters:
+    return replace(
+        counters,
+        virtual_servers={
+            name: replace(
+                virtual,
+                sessions=0,
+                endpoints=(),
+                real_servers={
+                    real: replace(values, sessions=0, transfers=0) for real, values in virtual.real_servers.items()
+                },
+            )
+            for name, virtual in counters.virtual_servers.items()
+        },
+    )

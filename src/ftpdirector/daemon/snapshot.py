@@ -1,0 +1,117 @@
+"""Cluster, offers, verdicts, overrides and counters -> the snapshot. This module observes nothing itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from ftpdirector import __version__
+from ftpdirector.model import VirtualServer
+from ftpdirector.state import (
+    EngineCounters,
+    Histogram,
+    Override,
+    RealServerCounters,
+    RealServerState,
+    Snapshot,
+    Verdict,
+    VirtualServerState,
+)
+from ftpdirector.wanted import Key, Wanted
+
+
+def compose(
+    *,
+    wanted: Wanted,
+    verdicts: Mapping[Key, Verdict],
+    overrides: Mapping[Key, Override],
+    counters: Sequence[EngineCounters],
+    taken_s: float,
+    started_s: float,
+    config_file: str,
+    config_error: str,
+    workers: int,
+) -> Snapshot:
+    """All of it at one moment; counters of several processes are summed."""
+    return Snapshot(
+        taken_s=taken_s,
+        started_s=started_s,
+        version=__version__,
+        engine=wanted.cluster.engine,
+        config_file=config_file,
+        config_error=config_error,
+        workers=workers,
+        virtual_servers=tuple(
+            _virtual(virtual, wanted, verdicts, overrides, counters) for virtual in wanted.cluster.virtual_servers
+        ),
+        data_setup=_histogram([one.data_setup for one in counters]),
+    )
+
+
+def _virtual(
+    virtual: VirtualServer,
+    wanted: Wanted,
+    verdicts: Mapping[Key, Verdict],
+    overrides: Mapping[Key, Override],
+    counters: Sequence[EngineCounters],
+) -> VirtualServerState:
+    parts = [one.virtual_servers[virtual.name] for one in counters if virtual.name in one.virtual_servers]
+    refused: Counter[str] = Counter()
+    for part in parts:
+        refused.update(part.refused_total)
+    states: list[RealServerState] = []
+    for server in virtual.real_servers:
+        key = (virtual.name, server.name)
+        total = _sum([part.real_servers[server.name] for part in parts if server.name in part.real_servers])
+        states.append(
+            RealServerState(
+                name=server.name,
+                endpoint=str(server.endpoint),
+                weight=server.weight,
+                effective_weight=wanted.offers[key].weight,
+                verdict=verdicts.get(key, Verdict()),
+                override=overrides.get(key, Override.NONE),
+                sessions=total.sessions,
+                sessions_total=total.sessions_total,
+                transfers=total.transfers,
+                downloads_total=total.downloads_total,
+                uploads_total=total.uploads_total,
+                download_bytes_total=total.download_bytes_total,
+                upload_bytes_total=total.upload_bytes_total,
+                failures_total=total.failures_total,
+            )
+        )
+    return VirtualServerState(
+        name=virtual.name,
+        endpoints=next((part.endpoints for part in parts if part.endpoints), ()),
+        scheduler=virtual.scheduler,
+        sessions=sum(part.sessions for part in parts),
+        sessions_total=sum(part.sessions_total for part in parts),
+        refused_total=dict(refused),
+        real_servers=tuple(states),
+    )
+
+
+def _sum(parts: Sequence[RealServerCounters]) -> RealServerCounters:
+    failures: Counter[str] = Counter()
+    for part in parts:
+        failures.update(part.failures_total)
+    return RealServerCounters(
+        sessions=sum(part.sessions for part in parts),
+        sessions_total=sum(part.sessions_total for part in parts),
+        transfers=sum(part.transfers for part in parts),
+        downloads_total=sum(part.downloads_total for part in parts),
+        uploads_total=sum(part.uploads_total for part in parts),
+        download_bytes_total=sum(part.download_bytes_total for part in parts),
+        upload_bytes_total=sum(part.upload_bytes_total for part in parts),
+        failures_total=dict(failures),
+    )
+
+
+def _histogram(parts: Sequence[Histogram]) -> Histogram:
+    if not parts:
+        return Histogram(bounds_s=(), counts=(0,), sum_s=0.0)
+    columns = zip(*(part.counts for part in parts), strict=True)
+    return Histogram(
+        bounds_s=parts[0].bounds_s, counts=tuple(map(sum, columns)), sum_s=sum(part.sum_s for part in parts)
+    )
