@@ -355,52 +355,54 @@ def test_drain_is_bounded_and_resets_what_is_left(house: House, server: Mortal) 
             read_all(data)
 
 
-def test_nothing_is_left_behind(tmp_path: Path) -> None:
-    """300 sessions one after the other, then 50 at once, with faults among them: as many descriptors as before."""
+def test_nothing_is_left_behind(server: Mortal) -> None:
+    """300 sessions one after the other, then 50 at once, with faults among them: as many descriptors as before.
+
+    Not with pyftpdlib: asked directly, without a director, it mixes up descriptors when many clients break off.
+    """
     pipes = descriptors()["pipe"]
-    with real_server("alpha", tmp_path) as alpha:
-        (tmp_path / "file.bin").write_bytes(bytes(100_000))
-        front = virtual_server(
-            [("alpha", alpha.endpoint)], max_sessions_per_client=0, passive_ports=PortRange(24000, 24007)
-        )
-        with director(front) as house:
+    server.part = bytes(100_000)
+    front = virtual_server(
+        [("alpha", server.endpoint)], max_sessions_per_client=0, passive_ports=PortRange(24000, 24007)
+    )
+    with director(front) as house:
 
-            def session(number: int) -> None:
-                line = Line(house.address).login()
-                with line.sock, line.passive() as data:
-                    line.say("RETR file.bin")
-                    if number % 5 == 4:
-                        return
-                    assert len(read_all(data)) == 100_000
+        def session(number: int) -> None:
+            line = Line(house.address).login()
+            with line.sock, line.passive() as data:
+                line.say("RETR file.bin")
+                if number % 5 == 4:
+                    return
+                assert len(read_all(data)) == 100_000
 
-            def at_once() -> None:
-                threads = [threading.Thread(target=_noting(session, number, errors)) for number in range(50)]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join(30)
+        def at_once() -> None:
+            threads = [threading.Thread(target=_noting(session, number, errors)) for number in range(50)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
 
-            def settle() -> None:
-                house.no_sessions()
-                house.until(lambda: not len(house.engine.closings), "sockets linger")
+        def settle() -> None:
+            house.no_sessions()
+            house.until(lambda: not len(house.engine.closings), "sockets linger")
 
-            errors: list[BaseException] = []
-            at_once()  # what is kept for re-use (ports, pipes) is there from now on
-            settle()
-            time.sleep(0.3)
-            before = descriptors()
-            for number in range(300):
-                session(number)
-            at_once()
-            settle()
-            end = time.monotonic() + 10
-            while (descriptors() - before).keys() - {"pipe"} and time.monotonic() < end:
-                time.sleep(0.02)  # pyftpdlib closes its side in its own time
-            more = descriptors() - before
-            del more["pipe"]  # how many transfers were spliced at once is chance; what is kept of them is bounded
-            assert not more
-            assert descriptors()["pipe"] - pipes <= 2 * 16
-            assert all("425" in str(error) for error in errors), errors
+        errors: list[BaseException] = []
+        at_once()  # what is kept for re-use (ports, pipes) is there from now on
+        settle()
+        time.sleep(0.3)
+        before = descriptors()
+        for number in range(300):
+            session(number)
+        at_once()
+        settle()
+        end = time.monotonic() + 10
+        while (descriptors() - before).keys() - {"pipe"} and time.monotonic() < end:
+            time.sleep(0.02)  # the real server closes its side in its own time
+        more = descriptors() - before
+        del more["pipe"]  # how many transfers were spliced at once is chance; what is kept of them is bounded
+        assert not more
+        assert descriptors()["pipe"] - pipes <= 2 * 16
+        assert all("425" in str(error) for error in errors), errors
 
 
 def descriptors() -> Counter[str]:
