@@ -107,7 +107,7 @@ class _Data:
 
     def accept(self) -> socket.socket:
         assert self.listener is not None
-        self.listener.settimeout(10)
+        self.listener.settimeout(1)
         sock, _ = self.listener.accept()
         sock.settimeout(10)
         return sock
