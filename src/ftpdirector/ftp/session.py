@@ -103,8 +103,6 @@ _PASS: Final = _Job.PASS
 _TRANSFER: Final = _Job.TRANSFER
 _ENDED: Final = _Job.ENDED
 _OF_A_TRANSFER: Final = frozenset({_Job.REOPEN, _Job.WAIT, _Job.TRANSFER})
-_PASSED_ON: Final = frozenset({_Job.IDLE, _Job.PASS, _Job.WAIT, _Job.TAIL})
-"""In these, the real server's lines go to the client as they come; in the others a reply is judged whole."""
 
 
 class Session:
@@ -662,16 +660,16 @@ class Session:
     # -- replies ----------------------------------------------------------------------------------------------------
 
     def _reply_line(self, line: ReplyLine, out: list[Action]) -> None:
-        """A reply belongs to what was under way when its first line came."""
+        """A reply belongs to what was under way when its first line came; a passed command's goes line by line."""
         data, code, last = line
         route = self._route or self._job
         if route is _ENDED:
             return
         self._route = None if last else route
-        if route in _PASSED_ON:
+        if route is _PASS:
             out.append(ToClient(data))
             if last:
-                self._passed(code, route, out)
+                self._passed(code, out)
         elif last and not self._parts:
             self._replied(Reply(code, data), route, out)
         else:
@@ -688,20 +686,15 @@ class Session:
             self._size = 0
             self._replied(Reply(line.code, whole), route, out)
 
-    def _passed(self, code: int, route: _Job, out: list[Action]) -> None:
-        """A reply went to the client as it came; which command it answers is told by `route`."""
+    def _passed(self, code: int, out: list[Action]) -> None:
+        """The passed command's reply went to the client as it came."""
         if code == 421:
             self._farewell = True
-        if route is _PASS:
-            if code >= 200:
-                self._job = _IDLE
-                self._learn(code, out)
-            else:
-                self._maybe_transfer(out)
-        elif route is _Job.TAIL and code >= 200:
-            self._due -= 1
-            if not self._due and self._job is _Job.TAIL:
-                self._job = _IDLE
+        if code >= 200:
+            self._job = _IDLE
+            self._learn(code, out)
+        else:
+            self._maybe_transfer(out)
 
     def _learn(self, code: int, out: list[Action]) -> None:
         """What a passed command's final reply says of the session."""
@@ -733,15 +726,17 @@ class Session:
 
     def _replied(self, reply: Reply, route: _Job, out: list[Action]) -> None:
         """A reply is whole that the director asked for itself, or must judge."""
-        if self._job is not route:
-            self._say(reply.data, out)  # what it answered is over
+        if self._job is not route and route is not _Job.TAIL:
+            self._stray(reply, out)
         elif self._opening is not None and not (self._opening.announced or self._opening.answer):
             self._opening.replied(reply, out, logged_in=self._logged_in)
             self._after_opening(out)
         elif self._transfer is not None:
             self._transfer_replied(self._transfer, reply, out)
-        elif route is _Job.FENCE:
+        elif self._job is _Job.FENCE:
             self._fence_replied(reply, out)
+        elif self._job is _Job.TAIL:
+            self._tail_replied(reply, out)
         else:
             self._say(edit_features(reply.data) if route is _Job.FEAT and reply.code == 211 else reply.data, out)
             if route is _Job.FEAT and reply.code >= 200:
@@ -761,6 +756,17 @@ class Session:
                 out.append(ToClient(reply.data))
         elif transfer.answered(reply, out):
             self._transfer_over()
+
+    def _stray(self, reply: Reply, out: list[Action]) -> None:
+        """What it answered is over, or nothing was asked; in a transfer a stray 2xx would pass for its end."""
+        if not (self._job in _OF_A_TRANSFER and 200 <= reply.code < 300):
+            self._say(reply.data, out)
+
+    def _tail_replied(self, reply: Reply, out: list[Action]) -> None:
+        self._say(reply.data, out)
+        self._due -= reply.code >= 200
+        if not self._due:
+            self._job = _IDLE
 
     def _fence_replied(self, reply: Reply, out: list[Action]) -> None:
         """Replies to ABOR and STAT come before the one to NOOP, if they come at all: NOOP's is kept back."""

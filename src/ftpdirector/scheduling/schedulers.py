@@ -22,7 +22,7 @@ from typing import Final, Protocol
 from ftpdirector.model import IPAddress
 
 MAGLEV_TABLE_SIZE: Final = 4093
-"""Slots of Maglev's table: a prime (Eisenbud et al., NSDI 2016, section 3.4), a hundred times the servers one expects."""
+"""Slots of Maglev's table: a prime (Eisenbud et al., NSDI 2016, section 3.4), far above the servers one expects."""
 _HASH_BYTES: Final = 8
 
 
@@ -131,7 +131,7 @@ class SourceHash:
 
 
 class Maglev:
-    """`mh`: Maglev hashing with a table of `MAGLEV_TABLE_SIZE` slots, built anew only when candidates or weights change."""
+    """`mh`: Maglev hashing with `MAGLEV_TABLE_SIZE` slots, built anew only when candidates or weights change."""
 
     def __init__(self) -> None:
         """No table yet."""

@@ -48,8 +48,10 @@ class Referee:
             if isinstance(action, ToServer):
                 self._to_server(action.data)
             elif isinstance(action, ToClient):
-                if self._direction is not None and action.data[:1] == b"2" and action.data[:3] not in _STATUS:
-                    _insist(self._ended or self._aborted, "a 2xx for a file that is not whole")
+                if self._direction is not None and action.data[:1] == b"2":
+                    _insist(
+                        self._ended or self._aborted or action.data[:3] in _STATUS, "a 2xx for a file that is not whole"
+                    )
                     finished = False
             elif isinstance(action, StartRelay):
                 _insist(not self._relaying, "a second relay")
