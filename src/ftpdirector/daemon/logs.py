@@ -10,8 +10,8 @@ import sys
 import structlog
 
 
-def set_up_log(*, json: bool = False) -> None:
-    """Configure structlog for this process."""
+def set_up_log(*, json: bool = False, level: str = "info") -> None:
+    """Configure structlog for this process; what is below `level` is dropped before it is formatted."""
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if json
@@ -23,6 +23,7 @@ def set_up_log(*, json: bool = False) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )

@@ -96,6 +96,10 @@ class Supervisor:
         if self._ends > 1 and isinstance(self._crew, Workers):
             self._crew.kill()
 
+    async def ended(self) -> None:
+        """Wait until the end has begun."""
+        await self._end.wait()
+
     async def _live(
         self,
         crew: Crew,

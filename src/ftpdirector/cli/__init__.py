@@ -1,0 +1,86 @@
+"""The `ftpdirector` command: one module a command, loaded when it is asked for.
+
+Exit codes: 0 as wanted, 1 not so, 64 wrong usage (EX_USAGE of sysexits(3)); `probe` knows 0 and 1 only, so that
+keepalived may call it. This module knows no command's work.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Final
+
+import typer
+
+from ftpdirector import __version__
+from ftpdirector.errors import DirectorError
+
+USAGE: Final = 64
+INTERRUPTED: Final = 130
+COMMANDS: Final = (
+    "check", "run", "status", "drain", "enable", "reload", "probe", "verify", "demo", "schema",
+)  # fmt: skip
+"""In the order in which help shows them; each is `ftpdirector.cli.<name>` with a function `command`."""
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command line; the exit code. What is wrong goes to standard error."""
+    name = next((word for word in arguments if not word.startswith("-")), "")
+    command = typer.main.get_command(application((name,) if name in COMMANDS else COMMANDS))
+    try:
+        return int(command.main(args=list(arguments), prog_name="ftpdirector", standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        hint = f"ftpdirector {name}" if name in COMMANDS else "ftpdirector"
+        _complain(f"{error.format_message()}\nsee: {hint} --help")
+        return 1 if name == "probe" else USAGE
+    except DirectorError as error:
+        _complain(str(error))
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us has gone; Python would complain once more at exit
+        return 1
+
+
+def application(names: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The application with these commands."""
+    app = typer.Typer(
+        name="ftpdirector",
+        help="Many FTP servers behind one address, so that every transfer works.",
+        epilog="A first look: ftpdirector demo. Then: ftpdirector check cluster.toml, and ftpdirector run cluster.toml.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_top)
+    for name in names:
+        module = import_module(f"ftpdirector.cli.{name}")
+        app.command(name, epilog=getattr(module, "EXAMPLES", None))(module.command)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ftpdirector {__version__}")
+        raise typer.Exit
+
+
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+def _complain(text: str) -> None:
+    for line in text.splitlines():
+        print(f"ftpdirector: {line}", file=sys.stderr)

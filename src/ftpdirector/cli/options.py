@@ -1,0 +1,70 @@
+"""Options that several commands share, and how their texts become values.
+
+This module knows no command.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ftpdirector.config.document import parse_address, parse_duration, parse_endpoint
+from ftpdirector.daemon.control import ControlClient, default_socket_path
+from ftpdirector.health.probe import ANONYMOUS, Secret
+from ftpdirector.host.files import read_first_line
+from ftpdirector.model import Endpoint
+
+
+def parse_seconds(text: str) -> float:
+    """`90s`, `15m`, `1h` as seconds; wrong usage otherwise."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}") from None
+
+
+def parse_target(text: str) -> Endpoint:
+    """`ADDRESS[:PORT]`, `[ADDRESS]:PORT` for IPv6, port 21 if none is given; wrong usage otherwise."""
+    bare = text.removeprefix("[").removesuffix("]")
+    try:
+        if ":" not in bare or (bare.count(":") > 1 and "]:" not in bare):
+            return Endpoint(parse_address(bare), 21)
+        return parse_endpoint(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}") from None
+
+
+def read_secret(path: Path | None) -> Secret:
+    """The first line of a password file, or what an anonymous client says; wrong usage if it cannot be read."""
+    if path is None:
+        return ANONYMOUS
+    try:
+        return Secret(read_first_line(str(path)))
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}") from None
+
+
+ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
+Socket = Annotated[
+    Path | None,
+    typer.Option(
+        "--socket",
+        metavar="PATH",
+        help="The director's socket; by default below /run/ftpdirector for root, else below $XDG_RUNTIME_DIR.",
+        show_default=False,
+    ),
+]
+
+
+def ask_director(socket: Path | None) -> ControlClient:
+    """The running director; a ControlError when nobody answers."""
+    return ControlClient(socket or default_socket_path())
+
+
+def show_json(value: object) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))

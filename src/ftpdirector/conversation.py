@@ -1,0 +1,66 @@
+"""The client's side of a control connection: ask, and wait for the reply. Probes and `verify` talk so.
+
+This module knows no transfer, and no opinion on a reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from ipaddress import ip_address
+from typing import Final
+
+from ftpdirector.ftp.replies import Reply, ReplyReader
+from ftpdirector.model import Endpoint
+
+_CHUNK_BYTES: Final = 65536
+
+
+class Conversation:
+    """One control connection. Bounds in time are the caller's; `waiting_for` tells what took too long."""
+
+    def __init__(self, server: Endpoint) -> None:
+        """Not connected yet."""
+        self.server = server
+        self.waiting_for = "connect"
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._replies = ReplyReader()
+        self._ready: deque[Reply] = deque()
+
+    async def connect(self) -> None:
+        """Connect; OSError when that fails."""
+        self._reader, self._writer = await asyncio.open_connection(str(self.server.address), self.server.port)
+
+    @property
+    def local(self) -> Endpoint:
+        """This side's address and port."""
+        assert self._writer is not None  # noqa: S101 - connect() came first
+        name = self._writer.get_extra_info("sockname")
+        return Endpoint(ip_address(name[0]), int(name[1]))
+
+    def send(self, data: bytes) -> None:
+        """Bytes as they are."""
+        assert self._writer is not None  # noqa: S101 - connect() came first
+        self._writer.write(data)
+
+    async def command(self, line: str, *, shown: str = "") -> Reply:
+        """The first reply to a command; `shown` stands for one that must not be shown."""
+        self.send(line.encode("utf-8", "surrogateescape") + b"\r\n")
+        return await self.reply(f"the reply to {shown or line}")
+
+    async def reply(self, waiting_for: str) -> Reply:
+        """The next reply; EOFError when the server closes before, ProtocolError when it is none."""
+        self.waiting_for = waiting_for
+        assert self._reader is not None  # noqa: S101 - connect() came first
+        while not self._ready:
+            data = await self._reader.read(_CHUNK_BYTES)
+            if not data:
+                raise EOFError(f"closed the connection before {waiting_for}")
+            self._ready.extend(self._replies.feed(data))
+        return self._ready.popleft()
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._writer is not None:
+            self._writer.close()

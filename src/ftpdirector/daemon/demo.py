@@ -1,0 +1,128 @@
+"""`ftpdirector demo`: three small FTP servers, the director and its status page in one process.
+
+The servers are pyftpdlib's, one thread each, with files below a temporary directory. This module knows no command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import tempfile
+import threading
+import warnings
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import uvloop
+
+with warnings.catch_warnings():
+    # On Python 3.11 pyftpdlib takes asyncore from the standard library, which warns.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.handlers import FTPHandler
+    from pyftpdlib.ioloop import IOLoop
+    from pyftpdlib.servers import FTPServer
+
+from ftpdirector.daemon.app import App
+from ftpdirector.daemon.supervisor import Settings, Supervisor
+from ftpdirector.model import Cluster, Endpoint, HealthCheck, PortRange, ProbeKind, RealServer, VirtualServer
+
+NAMES: Final = ("alpha", "bravo", "charlie")
+SHARED_FILE: Final = "/readme.txt"
+HOST: Final = IPv4Address("127.0.0.1")
+_TURN_S: Final = 0.1
+_LARGE_BYTES: Final = 8 << 20
+
+
+@contextmanager
+def real_servers(below: Path) -> Iterator[tuple[RealServer, ...]]:
+    """The three, each with its own files, a directory `incoming` that takes uploads, and one user: anonymous."""
+    with ExitStack() as stack:
+        yield tuple(stack.enter_context(_real_server(name, below / name)) for name in NAMES)
+
+
+def cluster(
+    servers: tuple[RealServer, ...], *, port: int, status_port: int | None, passive_ports: PortRange
+) -> Cluster:
+    """One virtual server on 127.0.0.1, round robin, so that two visits show two servers."""
+    return Cluster(
+        status_listen=Endpoint(HOST, status_port) if status_port is not None else None,
+        virtual_servers=(
+            VirtualServer(
+                name="demo",
+                addresses=(HOST,),
+                port=port,
+                passive_ports=passive_ports,
+                scheduler="rr",
+                health_check=HealthCheck(probe=ProbeKind.TRANSFER, path=SHARED_FILE, interval_s=2.0),
+                real_servers=servers,
+            ),
+        ),
+    )
+
+
+def serve(wanted: Cluster, socket_path: Path, beside: Callable[[Supervisor], Awaitable[None]]) -> None:
+    """Run the director in this process; `beside` is awaited once it serves, and its end ends the director."""
+
+    async def life() -> None:
+        app = App(wanted, config_file=None, log=structlog.get_logger())
+        supervisor = Supervisor(app, Settings(socket_path=socket_path, stop_timeout_s=2.0))
+        ready = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(supervisor.run_in_process(ready))
+            await ready.wait()
+            try:
+                await beside(supervisor)
+            finally:
+                supervisor.end()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(life())
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Where files and socket lie; removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="ftpdirector-demo-") as name:
+        yield Path(name)
+
+
+@contextmanager
+def _real_server(name: str, root: Path) -> Iterator[RealServer]:
+    _fill(root, name)
+    authorizer: Any = DummyAuthorizer()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # anonymous may write: that is the demo
+        authorizer.add_anonymous(str(root))
+        authorizer.override_perm("anonymous", str(root / "incoming"), perm="elradfmwMT", recursive=True)
+    handler: Any = type("Handler", (FTPHandler,), {"authorizer": authorizer, "banner": f"{name} ready"})
+    loop: Any = IOLoop()
+    server: Any = FTPServer((str(HOST), 0), handler, ioloop=loop)
+    end = threading.Event()
+
+    def turn() -> None:
+        while not end.is_set():
+            loop.loop(timeout=_TURN_S, blocking=False)
+        server.close_all()
+
+    logging.getLogger("pyftpdlib").setLevel(logging.WARNING)
+    thread = threading.Thread(target=turn, name=name, daemon=True)
+    thread.start()
+    try:
+        yield RealServer(name=name, address=HOST, port=int(server.address[1]))
+    finally:
+        end.set()
+        thread.join()
+
+
+def _fill(root: Path, name: str) -> None:
+    (root / "incoming").mkdir(parents=True)
+    (root / "readme.txt").write_text("The same file on every real server: replicas, as a cluster has them.\n")
+    (root / f"this-is-{name}.txt").write_text(f"You were sent to {name}.\n")
+    block = b"".join(hashlib.sha256(bytes([number])).digest() for number in range(256))
+    (root / "large.bin").write_bytes(block * (_LARGE_BYTES // len(block)))

@@ -1,0 +1,1 @@
+"""The client's side: every transfer mode through a virtual server, byte for byte."""
