@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+from rich.console import Console
 
 from ftpdirector.config.document import parse_address, parse_duration, parse_endpoint
 from ftpdirector.daemon.control import ControlClient, default_socket_path
 from ftpdirector.health.probe import ANONYMOUS, Secret
 from ftpdirector.host.files import read_first_line
 from ftpdirector.model import Endpoint
+
+_WIDTH_OF_A_FILE: Final = 200
 
 
 def parse_seconds(text: str) -> float:
@@ -63,6 +66,12 @@ Socket = Annotated[
 def ask_director(socket: Path | None) -> ControlClient:
     """The running director; a ControlError when nobody answers."""
     return ControlClient(socket or default_socket_path())
+
+
+def console_for_tables() -> Console:
+    """As wide as the terminal; wide enough for every column where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH_OF_A_FILE)
 
 
 def show_json(value: object) -> None:

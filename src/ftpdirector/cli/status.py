@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ftpdirector.cli.options import Json, Socket, ask_director, show_json
+from ftpdirector.cli.options import Json, Socket, ask_director, console_for_tables, show_json
 from ftpdirector.status.server import format_size
 
 EXAMPLES = "Examples: ftpdirector status; ftpdirector status --watch; ftpdirector status --json | jq ."
@@ -26,7 +26,7 @@ def command(
     watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")] = False,
 ) -> int:
     """Show virtual servers, real servers, their verdicts with the reason, and sessions."""
-    console = Console(soft_wrap=True)
+    console = console_for_tables()
     with ask_director(socket) as director:
         if as_json:
             show_json(director.ask("status")["status"])

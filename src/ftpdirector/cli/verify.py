@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ftpdirector.cli.options import Json, Socket, parse_seconds, parse_target, read_secret, show_json
+from ftpdirector.cli.options import (
+    Json,
+    Socket,
+    console_for_tables,
+    parse_seconds,
+    parse_target,
+    read_secret,
+    show_json,
+)
 from ftpdirector.config.decode import load
 from ftpdirector.daemon.control import ControlClient, default_socket_path
 from ftpdirector.errors import ControlError
@@ -78,7 +85,7 @@ async def verify_all(tasks: Sequence[Task], modes: Sequence[Mode], socket: Path 
 
 def show_results(results: Sequence[Result], remarks: Sequence[str]) -> None:
     """The table for people."""
-    console = Console(soft_wrap=True)
+    console = console_for_tables()
     table = Table(box=None, pad_edge=False)
     for title in ("address", "mode", "operation", "", "size", "time", "sha256", "real server", "remark"):
         table.add_column(title, justify="right" if title in ("size", "time") else "left")
@@ -129,8 +136,8 @@ def _tasks(target: str, user: str | None, password_file: Path | None) -> list[Ta
 async def _whose(local: Endpoint, socket: Path | None) -> str:
     for _ in range(_ASK_TIMES):
         try:
-            with ControlClient(socket or default_socket_path()) as director:
-                sessions: list[dict[str, Any]] = director.ask("sessions")["sessions"]
+            # In a thread: the demo's director answers in this very process.
+            sessions = await asyncio.to_thread(_sessions, socket or default_socket_path())
         except ControlError:
             return ""  # no director on this host: the greeting has to say it
         for one in sessions:
@@ -138,6 +145,12 @@ async def _whose(local: Endpoint, socket: Path | None) -> str:
                 return str(one["real_server"])
         await asyncio.sleep(_ASK_EVERY_S)  # workers report once a second
     return ""
+
+
+def _sessions(socket: Path) -> list[dict[str, Any]]:
+    with ControlClient(socket) as director:
+        sessions: list[dict[str, Any]] = director.ask("sessions")["sessions"]
+        return sessions
 
 
 def _is(client: str, local: Endpoint) -> bool:

@@ -11,7 +11,7 @@ import logging
 import tempfile
 import threading
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -40,7 +40,7 @@ _LARGE_BYTES: Final = 8 << 20
 
 
 @contextmanager
-def real_servers(below: Path) -> Iterator[tuple[RealServer, ...]]:
+def real_servers(below: Path) -> Generator[tuple[RealServer, ...], None, None]:
     """The three, each with its own files, a directory `incoming` that takes uploads, and one user: anonymous."""
     with ExitStack() as stack:
         yield tuple(stack.enter_context(_real_server(name, below / name)) for name in NAMES)
@@ -86,14 +86,14 @@ def serve(wanted: Cluster, socket_path: Path, beside: Callable[[Supervisor], Awa
 
 
 @contextmanager
-def temporary_directory() -> Iterator[Path]:
+def temporary_directory() -> Generator[Path, None, None]:
     """Where files and socket lie; removed at the end."""
     with tempfile.TemporaryDirectory(prefix="ftpdirector-demo-") as name:
         yield Path(name)
 
 
 @contextmanager
-def _real_server(name: str, root: Path) -> Iterator[RealServer]:
+def _real_server(name: str, root: Path) -> Generator[RealServer, None, None]:
     _fill(root, name)
     authorizer: Any = DummyAuthorizer()
     with warnings.catch_warnings():

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -200,7 +200,7 @@ class Supervisor:
 
 
 @contextlib.asynccontextmanager
-async def _running(crew: Workers) -> AsyncIterator[None]:
+async def _running(crew: Workers) -> AsyncGenerator[None, None]:
     async with asyncio.TaskGroup() as group:
         hearing = group.create_task(crew.run())
         await asyncio.sleep(0)  # its own TaskGroup stands before the first worker is started

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from ipaddress import IPv4Address, ip_address
@@ -71,7 +71,7 @@ class _Awaited:
 
 
 @asynccontextmanager
-async def agree(talk: Conversation, mode: Mode) -> AsyncIterator[Data]:
+async def agree(talk: Conversation, mode: Mode) -> AsyncGenerator[Data, None]:
     """Agree on a data connection; it is closed at the end. ProtocolError for what a strict client does not take."""
     peer = plain_address(talk.server.address)
     match mode:
