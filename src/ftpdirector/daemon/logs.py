@@ -15,7 +15,9 @@ def set_up_log(*, json: bool = False, level: str = "info") -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if json
-        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], drop_missing=True)
+        else structlog.processors.LogfmtRenderer(
+            key_order=["timestamp", "level", "session", "client", "event"], drop_missing=True
+        )
     )
     structlog.configure(
         processors=[
