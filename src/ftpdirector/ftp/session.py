@@ -750,7 +750,9 @@ class Session:
             transfer.began(reply, out)
         elif self._stat_due and _answers_stat(transfer, code):
             self._stat_due -= 1
-            out.append(ToClient(reply.data))
+            # A 2xx that is no status would pass for the end of the transfer.
+            looks_final = 200 <= code < 300 and code not in _STATUS_REPLIES
+            out.append(ToClient(format_reply(211, "Transfer under way.") if looks_final else reply.data))
         elif transfer.final is not None:
             if code == 421:
                 out.append(ToClient(reply.data))
