@@ -11,7 +11,7 @@ from enum import Enum, auto
 from ipaddress import ip_address
 
 from ftpdirector.model import Endpoint
-from loopback.house import read_all, reset
+from tests.loopback.house import read_all, reset
 
 
 class Death(Enum):

@@ -17,7 +17,7 @@ import pytest
 
 from ftpdirector.engines.proxy.server import Timing
 from ftpdirector.model import Endpoint, PortRange, ProxyProtocol
-from loopback.house import (
+from tests.loopback.house import (
     QUICK,
     House,
     Line,
@@ -30,7 +30,7 @@ from loopback.house import (
     wanted_of,
     with_server,
 )
-from loopback.mortal import Death, Mortal, mortal
+from tests.loopback.mortal import Death, Mortal, mortal
 
 SEED = 20
 

@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from ftpdirector.model import DataToServer
-from loopback.house import House, Line, Real, director, read_all, real_server, virtual_server
+from tests.loopback.house import House, Line, Real, director, read_all, real_server, virtual_server
 
 SIZES = (0, 1, 1024, 65535, 65536, 65537, 1_000_000, 5_000_001)
 

@@ -46,10 +46,15 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._inode = 0
 
+    async def refuse_a_second(self) -> None:
+        """A ControlError when a director answers here already."""
+        if await _is_alive(self.path):
+            raise ControlError(f"a director runs already and answers at {self.path}; use --take-over to replace it")
+
     async def start(self, *, replace: bool = False) -> None:
         """Listen; a dead director's socket is replaced, a living one's only if `replace` (a take-over)."""
-        if not replace and await _is_alive(self.path):
-            raise ControlError(f"a director runs already and answers at {self.path}; use --take-over to replace it")
+        if not replace:
+            await self.refuse_a_second()
         self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         if self.path.exists() and not stat.S_ISSOCK(self.path.stat().st_mode):
             raise ControlError(f"{self.path} is there and is not a socket")

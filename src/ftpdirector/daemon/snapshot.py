@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ftpdirector import __version__
-from ftpdirector.model import VirtualServer
+from ftpdirector.model import Endpoint, VirtualServer
 from ftpdirector.state import (
     EngineCounters,
     Histogram,
@@ -83,7 +83,7 @@ def _virtual(
         )
     return VirtualServerState(
         name=virtual.name,
-        endpoints=next((part.endpoints for part in parts if part.endpoints), ()),
+        endpoints=tuple(str(Endpoint(address, virtual.port)) for address in virtual.addresses),
         scheduler=virtual.scheduler,
         sessions=sum(part.sessions for part in parts),
         sessions_total=sum(part.sessions_total for part in parts),

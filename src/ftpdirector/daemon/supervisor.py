@@ -114,6 +114,8 @@ class Supervisor:
             loop.add_signal_handler(number, self.end)
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         try:
+            if predecessor is None:
+                await self._control.refuse_a_second()
             await self._app.start(crew, overrides)
             await self._control.start(replace=predecessor is not None)
             if self._app.cluster.status_listen:
