@@ -49,8 +49,8 @@ class Crew(Protocol):
         """The listening sockets, to hand over to a successor."""
         ...
 
-    async def stop(self, bound_s: float) -> None:
-        """No new sessions; transfers may take `bound_s` seconds."""
+    async def stop(self, bound_s: float, *, grace_s: float = 0.0) -> None:
+        """No new sessions; idle ones end after `grace_s`, transfers may take `bound_s` more seconds."""
 
 
 class InProcess:
@@ -92,9 +92,9 @@ class InProcess:
         """None: this process is nobody's predecessor."""
         return {}
 
-    async def stop(self, bound_s: float) -> None:
+    async def stop(self, bound_s: float, *, grace_s: float = 0.0) -> None:
         """Finish."""
-        await self._engine.drain_and_stop(bound_s)
+        await self._engine.drain_and_stop(bound_s, grace_s=grace_s)
         self._transfer_log.close()
 
 
@@ -168,16 +168,16 @@ class Workers:
         """Of every worker."""
         return [one for worker in self._workers if worker and worker.report for one in worker.report.sessions]
 
-    async def stop(self, bound_s: float) -> None:
+    async def stop(self, bound_s: float, *, grace_s: float = 0.0) -> None:
         """Tell all workers, wait for them, and end those that do not."""
         self._stopping = True
         for listener in self._listeners.values():
             listener.close()
         running = [worker for worker in self._workers if worker]
         for worker in running:
-            messages.write(worker.writer, messages.Stop(bound_s))
+            messages.write(worker.writer, messages.Stop(bound_s, grace_s))
         try:
-            async with asyncio.timeout(bound_s + _STOP_GRACE_S):
+            async with asyncio.timeout(bound_s + grace_s + _STOP_GRACE_S):
                 for worker in running:
                     await worker.process.wait()
         except TimeoutError:

@@ -28,9 +28,10 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """To the worker: no new sessions; transfers may take `bound_s` seconds."""
+    """To the worker: no new sessions; idle ones are told after `grace_s`, transfers may take `bound_s` more seconds."""
 
     bound_s: float
+    grace_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

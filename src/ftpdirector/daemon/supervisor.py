@@ -32,6 +32,9 @@ from ftpdirector.status.server import StatusServer
 _DESCRIPTORS_A_SESSION: Final = 6
 """Two control connections, two data connections, a pipe."""
 
+_SUCCEEDED_BOUND_S: Final = 24 * 3600.0
+"""A successor serves already: nothing hurries the transfers that are left, and a second TERM ends them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -57,6 +60,7 @@ class Supervisor:
         self._end = asyncio.Event()
         self._ends = 0
         self._reload = asyncio.Event()
+        self._succeeded = False
 
     async def run_workers(self) -> None:
         """Serve with worker processes until told to end."""
@@ -133,7 +137,7 @@ class Supervisor:
                     ready.set()
                 await self._end.wait()
                 notify("STOPPING=1")
-                self._log.info("stopping", bound_s=self._settings.stop_timeout_s)
+                self._log.info("stopping", bound_s=self._settings.stop_timeout_s, successor=self._succeeded)
                 self._control.close()
                 for task in tasks:
                     task.cancel()
@@ -141,7 +145,11 @@ class Supervisor:
             self._control.close()
             if self._status:
                 self._status.close()
-            await crew.stop(self._settings.stop_timeout_s if self._ends < 2 else 0)
+            bound_s = self._settings.stop_timeout_s if self._ends < 2 else 0
+            if self._succeeded:
+                await crew.stop(_SUCCEEDED_BOUND_S, grace_s=bound_s)
+            else:
+                await crew.stop(bound_s)
         self._log.info("stopped")
 
     def _tell_ready(self, crew: Crew) -> None:
@@ -195,6 +203,7 @@ class Supervisor:
                 words = [(*key, override.value) for key, override in app.overrides.items()]
                 return {"ok": True, "overrides": words}, fds
             case "finish":
+                self._succeeded = True
                 self.end()
                 return {"ok": True}, []
             case unknown:

@@ -77,8 +77,8 @@ async def _serve(pair: socket.socket, passed: socket.socket, counts: SharedCount
                         messages.write(writer, messages.Ready())
                     except EngineError as error:
                         messages.write(writer, messages.Ready(str(error)))
-                case messages.Stop(bound_s):
-                    await engine.drain_and_stop(bound_s)
+                case messages.Stop(bound_s, grace_s):
+                    await engine.drain_and_stop(bound_s, grace_s=grace_s)
                     break
                 case messages.Ready() | messages.Report() | messages.SessionFailed() | None:
                     # The supervisor is gone: whoever replaces it has listeners of its own; finish what runs.

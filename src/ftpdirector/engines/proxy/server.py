@@ -312,21 +312,25 @@ class ProxyEngine:
             for link in sorted(self._links, key=lambda link: link.number)
         )
 
-    async def drain_and_stop(self, bound_s: float) -> None:
-        """No new sessions, 421 for idle ones; running transfers finish within `bound_s`, then the rest is reset."""
+    async def drain_and_stop(self, bound_s: float, *, grace_s: float = 0.0) -> None:
+        """No new sessions; idle ones get 421 after `grace_s`; transfers finish within `bound_s` more, or are reset."""
         self._stopping = True
         for endpoint in list(self._fronts):
             self._close_front(endpoint)
+        await self._end_of_all(grace_s)
         for opening in list(self._openings):
             opening.abandon()
         for link in list(self._links):
             link.shut_down()
-        if self._links or self._openings or len(self.closings):
-            self._empty.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(bound_s):
-                    await self._empty.wait()
+        await self._end_of_all(bound_s)
         await self.stop()
+
+    async def _end_of_all(self, within_s: float) -> None:
+        self._empty.clear()
+        self._check_empty()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._empty.wait()
 
     async def stop(self) -> None:
         """End now: running transfers are reset, so that no file is taken for complete."""
