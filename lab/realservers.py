@@ -133,7 +133,13 @@ def free_port(host: str) -> int:
 
 @contextlib.contextmanager
 def real_server(
-    kind: str, name: str, work: Path, host: str = "127.0.0.1", *, most: int = 500, passive: tuple[int, int] = (40000, 49999)
+    kind: str,
+    name: str,
+    work: Path,
+    host: str = "127.0.0.1",
+    *,
+    most: int = 500,
+    passive: tuple[int, int] = (40000, 49999),
 ) -> Iterator[RealServer]:
     """Start one; `work` gets its files. Ready when it answers, stopped with all its sessions at the end."""
     root = work / "root"
