@@ -104,11 +104,11 @@ def tnftp(visit: Visit) -> bytes:
         "RETR": f"get {visit.remote} {out}",
         "STOR": f"put {visit.source()} {visit.remote}",
         "APPE": f"append {visit.source()} {visit.remote}",
-        "LIST": f"dir {visit.remote} {out}",
+        "LIST": f"dir {visit.remote or '.'} {out}",
     }[visit.operation]
     lines = [f"open {visit.host} {visit.port}", f"user {visit.user} {visit.password}", "binary"]
     if visit.mode in ("PASV", "PORT"):
-        lines.append("epsv4")
+        lines.insert(0, "epsv4 off")
     said = _run(
         ["tnftp", "-n", "-i", "-v", "-q", "15", "-A" if visit.active else "-p"],
         text="\n".join([*lines, do, "bye"]) + "\n",
@@ -206,10 +206,11 @@ CLIENTS: dict[str, tuple[Client, str]] = {
 }
 """Name -> how it is run, and the program that must be there."""
 
+# lftp names :: in its EPRT, whatever its own address is.
 #   client    over IPv4              over IPv6       operations
 ABLE = """
     curl      PASV EPSV PORT EPRT  | EPSV EPRT     | RETR STOR APPE LIST MLSD
-    lftp      PASV EPSV PORT       | EPSV EPRT     | RETR STOR LIST MLSD
+    lftp      PASV EPSV PORT       | EPSV          | RETR STOR LIST MLSD
     tnftp     PASV EPSV PORT EPRT  | EPSV EPRT     | RETR STOR APPE LIST
     ncftp     PASV PORT            |               | RETR STOR APPE LIST
     wget      PASV PORT            | EPSV EPRT     | RETR LIST

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import grp
+import itertools
 import os
 import pwd
 import shutil
@@ -121,9 +122,14 @@ def missing() -> str:
     return "" if os.geteuid() == 0 else "vsftpd, ProFTPD and Pure-FTPd want root to serve a login"
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_PORTS = itertools.count(4_000 + 300 * (_WORKER % 16))
+"""Parallel test processes have ports of their own: between a look at a port and its use another would take it."""
+
+
 def free_port(host: str) -> int:
-    """A port below the ephemeral ones that is free now on this address."""
-    for port in range(4000 + os.getpid() % 3000, 9900):
+    """A port, below the ephemeral ones, that is free on this address and was not given before."""
+    for port in itertools.islice(_PORTS, 100):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock, contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, port))

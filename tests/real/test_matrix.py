@@ -18,7 +18,6 @@ from lab import clients, realservers
 from lab.clients import Failed, Visit
 from lab.realservers import KINDS, RealServer
 from tests.directors import Director, director
-from tests.loopback.house import quiet_port
 
 pytestmark = [
     pytest.mark.real,
@@ -37,19 +36,25 @@ RED: dict[tuple[str, str, str, str, str], str] = {}
 """(kind, client, host, mode, operation) -> why it is red with a direct connection too."""
 
 
+def able(kind: str, cell: tuple[str, str, str, str]) -> bool:
+    """vsftpd has no MLSD."""
+    return not (kind == "vsftpd" and cell[3] == "MLSD")
+
+
 def every_cell() -> list[tuple[Way, str, str, str, str]]:
     """The full product."""
     return [
         ((kind, real_host, policy), *cell)
         for kind, real_host, policy in itertools.product(KINDS, REAL_HOSTS, POLICIES)
         for cell in clients.cells()
+        if able(kind, cell)
     ]
 
 
 def one_way_a_cell() -> list[tuple[Way, str, str, str, str]]:
     """Every client, mode and operation with every kind of server; address and policy toward the server take turns."""
     turns = itertools.cycle(itertools.product(REAL_HOSTS, POLICIES))
-    return [((kind, *next(turns)), *cell) for kind in KINDS for cell in clients.cells()]
+    return [((kind, *next(turns)), *cell) for kind in KINDS for cell in clients.cells() if able(kind, cell)]
 
 
 def _name(cell: object) -> str:
@@ -79,9 +84,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             servers[kind, host] = real
         ports: dict[Way, int] = {}
         text = ""
-        for place, way in enumerate(itertools.product(KINDS, REAL_HOSTS, POLICIES)):
+        ways = list(itertools.product(KINDS, REAL_HOSTS, POLICIES))
+        base = 9_990 - 24 * (number + 1)
+        for place, way in enumerate(ways):
             first = 10_000 + (number * 24 + place) * 100
-            ports[way] = quiet_port()
+            ports[way] = base + place
             real = servers[way[0], way[1]]
             text += (
                 f'[[virtual_server]]\nname = "v{place}"\naddress = ["127.0.0.1", "::1"]\nport = {ports[way]}\n'
@@ -141,7 +148,8 @@ def visit(lab: Lab, work: Path, real: RealServer, client: str, host: str, port: 
         return repr(error)
     if upload:
         due = CONTENT + MORE if operation == "APPE" else MORE
-        return "" if stored.exists() and stored.read_bytes() == due else "the server has other bytes"
+        has = stored.read_bytes() if stored.exists() else b""
+        return "" if has == due else f"the server has other bytes: {len(has)} of {len(due)}"
     if operation == "RETR":
         return "" if got == CONTENT else f"other bytes came: {len(got)}"
     return "" if b"data.bin" in got and b"empty.bin" in got else f"not a listing: {got[:500]!r}"
