@@ -1,4 +1,4 @@
-"""Real FTP servers on loopback: vsftpd, ProFTPD, Pure-FTPd, pyftpdlib, each started for a test and stopped by process id.
+"""Real FTP servers on loopback: vsftpd, ProFTPD, Pure-FTPd, pyftpdlib, started for a test and stopped by process id.
 
 Each serves `root`: files to read, and `incoming` to write to. The programs are those that lab/install.sh unpacked.
 """

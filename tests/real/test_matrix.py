@@ -1,6 +1,6 @@
 """Real clients through the director to real servers: every mode, every operation, byte for byte.
 
-A cell that is red through the director must be red with the same server directly too, and stands in RED with the reason.
+A cell that is red through the director must be red with that server directly too, and stand in RED with the reason.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from lab import clients, realservers
 from lab.clients import Failed, Visit
 from lab.realservers import KINDS, RealServer
+
 from tests.directors import Director, director
 
 pytestmark = [

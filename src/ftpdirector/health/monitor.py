@@ -20,7 +20,14 @@ from ftpdirector.state import Verdict
 from ftpdirector.wanted import Key
 
 _JITTER = 0.1
-_SOON_S = 0.05
+_SPACING_S = 1.0
+"""Looks at one real server begin at least so far apart, however many sessions fail."""
+
+_CAUSES = {
+    "connect": "could not connect to it",
+    "greeting": "was not greeted by it",
+    "full": "was told 421",
+}
 
 
 class WallClock(Protocol):
@@ -110,7 +117,7 @@ class Monitor:
         if watched is None:
             return
         outcome = LookOutcome.FULL if cause == "full" else LookOutcome.DOWN
-        self._judge(watched, Look(outcome=outcome, reason=f"a client's session met it: {cause}"))
+        self._judge(watched, Look(outcome=outcome, reason=f"a client's session {_CAUSES.get(cause, cause)}"))
         watched.soon.set()
 
     def _start_tasks(self) -> None:
@@ -126,9 +133,9 @@ class Monitor:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    await watched.soon.wait()
                     # Many sessions may fail at once: one look answers for all of them.
-                    await asyncio.sleep(_SOON_S)
+                    await asyncio.sleep(min(_SPACING_S, pause_s))
+                    await watched.soon.wait()
             watched.soon.clear()
             self._judge(watched, await self._look(watched))
             pause_s = watched.check.interval_s * (1 + _JITTER * (2 * self._chance.random() - 1))

@@ -7,17 +7,21 @@ module knows nothing of earlier looks.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import contextlib
+import os
 from typing import Final
 
+from ftpdirector.conversation import Conversation
 from ftpdirector.errors import ProtocolError
 from ftpdirector.ftp.endpoints import parse_epsv_reply, parse_pasv_reply
-from ftpdirector.ftp.replies import Reply, ReplyReader
+from ftpdirector.ftp.replies import Reply
 from ftpdirector.health.verdict import Look, LookOutcome
 from ftpdirector.model import Endpoint, HealthCheck, ProbeKind, ProxyProtocol
 
 _LARGEST_TRANSFER_BYTES: Final = 64 * 1024 * 1024
 _CHUNK_BYTES: Final = 65536
+_FAREWELL_S: Final = 0.5
+_SHOWN_CHARACTERS: Final = 200
 _LOCAL_V2: Final = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 """PROXY protocol version 2, command LOCAL: the director speaks for itself (section 2.2)."""
 
@@ -55,58 +59,98 @@ async def probe(
     password: Secret = ANONYMOUS,
     proxy_protocol: ProxyProtocol = ProxyProtocol.OFF,
 ) -> Look:
-    """Look once, for at most `check.timeout_s` seconds in all."""
-    started_s = asyncio.get_running_loop().time()
-    state = _Conversation(server)
+    """Look once, for at most `check.timeout_s` seconds in all; a ValueError for a transfer of no file."""
+    if check.probe is ProbeKind.TRANSFER and not check.path:
+        raise ValueError("a transfer probe needs the path of the file that it reads")
+    clock = asyncio.get_running_loop().time
+    started_s = clock()
+    talk = Conversation(server)
+    found = _Found()
     try:
         async with asyncio.timeout(check.timeout_s):
-            reason = await _look(state, server, check, password, proxy_protocol)
-        outcome = LookOutcome.UP
+            reason = await _look(talk, found, server, check, password, proxy_protocol)
+        outcome, duration_s = LookOutcome.UP, clock() - started_s
+        await _leave(talk, check)
     except TimeoutError:
-        outcome, reason = LookOutcome.DOWN, f"{state.waiting_for} took longer than {check.timeout_s:g} s"
-    except _Failed as failed:
-        outcome, reason = failed.look
-    except ProtocolError as error:
-        outcome, reason = LookOutcome.DOWN, f"not FTP: {error}"
-    except OSError as error:
-        outcome, reason = LookOutcome.DOWN, f"{state.waiting_for}: {error.strerror or error}"
+        outcome, reason = LookOutcome.DOWN, f"{talk.waiting_for} took longer than {check.timeout_s:g} s"
+        duration_s = clock() - started_s
+    except (_Failed, ProtocolError, EOFError, OSError) as error:
+        outcome, reason = _bad(talk, error)
+        duration_s = clock() - started_s
     finally:
-        state.close()
-    duration_s = asyncio.get_running_loop().time() - started_s
-    return Look(outcome=outcome, reason=reason, duration_s=duration_s, banner=state.banner)
+        talk.close()
+    return Look(
+        outcome=outcome,
+        reason=_without(password, reason),
+        duration_s=duration_s,
+        banner=_without(password, found.banner),
+    )
+
+
+class _Found:
+    banner = ""
+
+
+def _bad(talk: Conversation, error: _Failed | ProtocolError | EOFError | OSError) -> tuple[LookOutcome, str]:
+    match error:
+        case _Failed():
+            return error.look
+        case ProtocolError():
+            return LookOutcome.DOWN, f"not FTP: {error}"
+        case EOFError():
+            return LookOutcome.DOWN, str(error)
+        case OSError():
+            # The loop words errno in its own way; the system's word is the one that people know.
+            said = os.strerror(error.errno).lower() if error.errno else str(error)
+            return LookOutcome.DOWN, f"{talk.waiting_for}: {said}"
+
+
+def _without(password: Secret, text: str) -> str:
+    """A server may repeat what it was told."""
+    secret = password.reveal()
+    return text.replace(secret, "...") if secret and password is not ANONYMOUS else text
+
+
+async def _leave(talk: Conversation, check: HealthCheck) -> None:
+    """In peace, so that the real server's log stays clean; what it answers does not matter any more."""
+    if check.probe is not ProbeKind.CONNECT:
+        with contextlib.suppress(TimeoutError, EOFError, OSError, ProtocolError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await talk.command("QUIT")
 
 
 async def _look(
-    talk: _Conversation, server: Endpoint, check: HealthCheck, password: Secret, proxy_protocol: ProxyProtocol
+    talk: Conversation,
+    found: _Found,
+    server: Endpoint,
+    check: HealthCheck,
+    password: Secret,
+    proxy_protocol: ProxyProtocol,
 ) -> str:
     await talk.connect()
     match proxy_protocol:
         case ProxyProtocol.OFF:
             pass
         case ProxyProtocol.V1:
-            talk.send_raw(b"PROXY UNKNOWN\r\n")
+            talk.send(b"PROXY UNKNOWN\r\n")
         case ProxyProtocol.V2:
-            talk.send_raw(_LOCAL_V2)
+            talk.send(_LOCAL_V2)
     if check.probe is ProbeKind.CONNECT:
         return "accepts connections"
     greeting = await talk.reply("the greeting")
     while greeting.code == 120:  # RFC 959 section 5.4: ready in some minutes
         greeting = await talk.reply("the greeting")
-    talk.banner = greeting.text
+    found.banner = _text(greeting)
     _expect(greeting, 220, "greeting")
     if check.probe is ProbeKind.BANNER:
-        await talk.quit()
         return "greets with 220"
     await _log_in(talk, check, password)
     if check.probe is ProbeKind.LOGIN:
-        await talk.quit()
         return f"lets {check.user} log in"
-    reason = await _read(talk, server, check)
-    await talk.quit()
-    return reason
+    return await _read(talk, server, check)
 
 
-async def _log_in(talk: _Conversation, check: HealthCheck, password: Secret) -> None:
+async def _log_in(talk: Conversation, check: HealthCheck, password: Secret) -> None:
     reply = await talk.command(f"USER {check.user}")
     if reply.code == 331:
         reply = await talk.command(f"PASS {password.reveal()}", shown="PASS")
@@ -114,14 +158,15 @@ async def _log_in(talk: _Conversation, check: HealthCheck, password: Secret) -> 
         _expect(reply, 230, f"login of {check.user}")
 
 
-async def _read(talk: _Conversation, server: Endpoint, check: HealthCheck) -> str:
+async def _read(talk: Conversation, server: Endpoint, check: HealthCheck) -> str:
     transfers = check.probe is ProbeKind.TRANSFER
     size: int | None = None
     if transfers:
         _expect(await talk.command("TYPE I"), 200, "TYPE I")
         answer = await talk.command(f"SIZE {check.path}")
-        if answer.code == 213 and answer.text.strip().isdecimal() and len(answer.text) < 20:
-            size = int(answer.text)
+        digits = _text(answer)
+        if answer.code == 213 and digits.isdecimal() and len(digits) < 20:
+            size = int(digits)
     port = await _passive_port(talk, server)
     talk.waiting_for = "the data connection"
     reader, writer = await asyncio.open_connection(str(server.address), port)
@@ -146,15 +191,15 @@ async def _read(talk: _Conversation, server: Endpoint, check: HealthCheck) -> st
     return f"{verb} gave {got} bytes"
 
 
-async def _passive_port(talk: _Conversation, server: Endpoint) -> int:
+async def _passive_port(talk: Conversation, server: Endpoint) -> int:
     reply = await talk.command("EPSV")
     if reply.code == 229:
-        return parse_epsv_reply(reply.text.encode())
+        return parse_epsv_reply(reply.data)
     if server.address.version == 6:
         _refuse(reply, "EPSV")
     reply = await talk.command("PASV")
     _expect(reply, 227, "PASV")
-    return parse_pasv_reply(reply.text.encode())
+    return parse_pasv_reply(reply.data)
 
 
 def _expect(reply: Reply, code: int, what: str) -> None:
@@ -164,49 +209,9 @@ def _expect(reply: Reply, code: int, what: str) -> None:
 
 def _refuse(reply: Reply, what: str) -> None:
     outcome = LookOutcome.FULL if reply.code == 421 else LookOutcome.DOWN
-    raise _Failed(outcome, f"{what}: {reply.code} {reply.text[:200]}")
+    raise _Failed(outcome, f"{what}: {reply.code} {_text(reply)}")
 
 
-class _Conversation:
-    """A control connection that asks and waits."""
-
-    def __init__(self, server: Endpoint) -> None:
-        self._server = server
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._replies = ReplyReader()
-        self._ready: deque[Reply] = deque()
-        self.banner = ""
-        self.waiting_for = "connect"
-
-    async def connect(self) -> None:
-        self._reader, self._writer = await asyncio.open_connection(str(self._server.address), self._server.port)
-
-    def send_raw(self, data: bytes) -> None:
-        assert self._writer is not None  # noqa: S101 - connect() came first
-        self._writer.write(data)
-
-    async def command(self, line: str, *, shown: str = "") -> Reply:
-        self.send_raw(line.encode("utf-8", "surrogateescape") + b"\r\n")
-        return await self.reply(f"the reply to {shown or line}")
-
-    async def reply(self, waiting_for: str) -> Reply:
-        self.waiting_for = waiting_for
-        assert self._reader is not None  # noqa: S101 - connect() came first
-        while not self._ready:
-            data = await self._reader.read(_CHUNK_BYTES)
-            if not data:
-                raise _Failed(LookOutcome.DOWN, f"closed the connection before {waiting_for}")
-            self._ready.extend(self._replies.feed(data))
-        return self._ready.popleft()
-
-    async def quit(self) -> None:
-        """Leave in peace, so that the real server's log stays clean; what it answers does not matter any more."""
-        try:
-            await self.command("QUIT")
-        except (_Failed, OSError):
-            return
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+def _text(reply: Reply) -> str:
+    """What stands behind the code, for people."""
+    return reply.text[4:][:_SHOWN_CHARACTERS].strip()

@@ -33,7 +33,8 @@ class Look:
 class Judge:
     """Holds the verdict of one real server: `rise` good looks make it up, `fall` bad ones down.
 
-    Full is believed at once in both directions: it harms no session, and clients would be refused meanwhile.
+    The first look decides alone, both ways: nothing is known that it could contradict. Full is believed at once, and
+    over at once, since it harms no session; but who was down before has its `rise` good looks still to give.
     """
 
     def __init__(self, rise: int, fall: int, verdict: Verdict | None = None) -> None:
@@ -43,6 +44,7 @@ class Judge:
         self._good = 0
         self._bad = 0
         self.verdict = verdict or Verdict()
+        self._ill = self.verdict.health is Health.DOWN
 
     def judge(self, look: Look, now_s: float) -> Verdict:
         """The verdict after one more look; `since_s` and the reason change only when the health does."""
@@ -52,8 +54,9 @@ class Judge:
             case LookOutcome.DOWN:
                 self._good, self._bad = 0, self._bad + 1
             case LookOutcome.FULL:
-                self._good = self._bad = 0
+                self._bad = 0
         health = self._health(look.outcome)
+        self._ill = health is Health.DOWN or (self._ill and health is not Health.UP)
         if health is self.verdict.health:
             self.verdict = Verdict(
                 health=health,
@@ -75,8 +78,6 @@ class Judge:
             case LookOutcome.FULL:
                 return Health.FULL
             case LookOutcome.UP:
-                # The first look after the start decides alone, and who was full only was never ill.
-                quick = before in (Health.UNKNOWN, Health.FULL)
-                return Health.UP if quick or self._good >= self._rise else before
+                return Health.UP if not self._ill or self._good >= self._rise else before
             case LookOutcome.DOWN:
-                return Health.DOWN if self._bad >= self._fall else before
+                return Health.DOWN if before is Health.UNKNOWN or self._bad >= self._fall else before

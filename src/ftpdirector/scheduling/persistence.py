@@ -32,14 +32,14 @@ class Templates:
 
     def find(self, client: IPAddress, now_s: float) -> str | None:
         """The real server of this client's network, while its template lasts."""
-        entry = self._entries.get(self._network(client))
+        entry = self._entries.get(self.network(client))
         return entry[0] if entry and now_s < entry[1] else None
 
     def remember(self, client: IPAddress, name: str, now_s: float) -> None:
         """Make or renew the template."""
         if not self._timeout_s:
             return
-        network = self._network(client)
+        network = self.network(client)
         self._entries[network] = (name, now_s + self._timeout_s)
         self._entries.move_to_end(network)
         # In order of use, and all of one time-out: the oldest stands in front.
@@ -49,5 +49,6 @@ class Templates:
                 return
             self._entries.popitem(last=False)
 
-    def _network(self, client: IPAddress) -> tuple[int, int]:
+    def network(self, client: IPAddress) -> tuple[int, int]:
+        """IP version, and the client's address without the bits beyond the prefix."""
         return client.version, int(client) >> self._shift[client.version]

@@ -18,11 +18,19 @@ class Pool:
 
     def __init__(self, virtual: VirtualServer) -> None:
         """Nobody was given anything yet."""
+        self._virtual = virtual
         self._servers = {server.name: server for server in virtual.real_servers}
         self._scheduler = make_scheduler(virtual.scheduler)
-        self._templates = Templates(
-            virtual.persistence_timeout_s, virtual.persistence_granularity_v4, virtual.persistence_granularity_v6
-        )
+        self._templates = _templates(virtual)
+
+    def follow(self, virtual: VirtualServer) -> None:
+        """The cluster file was read again: templates and turns go on where their settings are as they were."""
+        before, self._virtual = self._virtual, virtual
+        self._servers = {server.name: server for server in virtual.real_servers}
+        if virtual.scheduler != before.scheduler:
+            self._scheduler = make_scheduler(virtual.scheduler)
+        if _persistence(virtual) != _persistence(before):
+            self._templates = _templates(virtual)
 
     def pick(
         self,
@@ -36,17 +44,32 @@ class Pool:
 
         `sessions` counts the sessions of each real server now, in all workers; `offered` says what is wanted of each.
         """
-        candidates = [
-            Candidate(name, offered[name].weight, sessions.get(name, 0))
-            for name, server in self._servers.items()
-            if name in offered
-            and name not in excluding
-            and not (server.max_sessions and sessions.get(name, 0) >= server.max_sessions)
-        ]
-        kept = self._templates.find(client, now_s)
-        if kept is None or not any(one.name == kept and one.weight for one in candidates):
-            kept = self._scheduler.choose(candidates, client)
-        if kept is None:
+        candidates: list[Candidate] = []
+        takers: set[str] = set()
+        for name, server in self._servers.items():
+            count = sessions.get(name, 0)
+            offer = offered.get(name)
+            takes = (
+                offer is not None
+                and offer.weight > 0
+                and name not in excluding
+                and not (server.max_sessions and count >= server.max_sessions)
+            )
+            if takes:
+                takers.add(name)
+            candidates.append(Candidate(name, server.weight, count, takes))
+        chosen = self._templates.find(client, now_s)
+        if chosen not in takers:
+            chosen = self._scheduler.choose(candidates, self._templates.network(client))
+        if chosen is None:
             return None
-        self._templates.remember(client, kept, now_s)
-        return self._servers[kept]
+        self._templates.remember(client, chosen, now_s)
+        return self._servers[chosen]
+
+
+def _persistence(virtual: VirtualServer) -> tuple[float, int, int]:
+    return virtual.persistence_timeout_s, virtual.persistence_granularity_v4, virtual.persistence_granularity_v6
+
+
+def _templates(virtual: VirtualServer) -> Templates:
+    return Templates(*_persistence(virtual))

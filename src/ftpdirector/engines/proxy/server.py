@@ -501,7 +501,7 @@ class ProxyEngine:
             virtual = self._virtual[server.name] = _Virtual(server)
         elif virtual.server != server:
             virtual.server = server
-            virtual.pool = Pool(server)
+            virtual.pool.follow(server)
         old = virtual.real
         virtual.real = {}
         for real in server.real_servers:
