@@ -1,6 +1,6 @@
 """Real FTP clients as command lines: which modes and operations each is able to, and how it is asked for one.
 
-A visit is one client program, in one mode, doing one thing. It either leaves the bytes that it got, or raises Failed.
+A visit is one client program, in one mode, doing one thing. It returns the bytes that it got, or raises VisitError.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import aioftp
 TIMEOUT_S = 25
 
 
-class Failed(Exception):
+class VisitError(Exception):
     """The client program says that it did not work."""
 
 
@@ -59,7 +59,7 @@ def _run(command: list[str], *, text: str = "", cwd: Path | None = None) -> byte
     done = subprocess.run(command, input=text.encode(), capture_output=True, timeout=TIMEOUT_S, check=False, cwd=cwd)
     if done.returncode:
         said = (done.stdout[-1500:] + done.stderr[-1500:]).decode(errors="replace")
-        raise Failed(f"{command[0]} exited {done.returncode}: {said}")
+        raise VisitError(f"{command[0]} exited {done.returncode}: {said}")
     return done.stdout
 
 
@@ -115,7 +115,7 @@ def tnftp(visit: Visit) -> bytes:
         cwd=visit.work,
     ).decode(errors="replace")
     if "\n226" not in said and "\n250" not in said:
-        raise Failed(said[-1500:])
+        raise VisitError(said[-1500:])
     return out.read_bytes() if out.exists() else b""
 
 

@@ -259,7 +259,7 @@ def test_a_take_over_refuses_no_connection_and_breaks_no_transfer(house: House) 
             assert old.wait() == 0
             assert not failures
             assert len(answers) > before + 20
-            assert new.status()["virtual_servers"][0]["sessions_total"] > 0
+            new.until(lambda: new.status()["virtual_servers"][0]["sessions_total"] > 0, "sessions are counted")
             assert new.end() == 0
 
 

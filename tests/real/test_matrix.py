@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from lab import clients, realservers
-from lab.clients import Failed, Visit
+from lab.clients import Visit, VisitError
 from lab.realservers import KINDS, RealServer
 
 from tests.directors import Director, director
@@ -142,7 +142,7 @@ def visit(lab: Lab, work: Path, real: RealServer, client: str, host: str, port: 
     asked = Visit(host, port, real.user, real.password, mode, operation, remote, work, MORE if upload else b"")
     try:
         got = clients.CLIENTS[client][0](asked)
-    except (Failed, OSError, EOFError) as error:
+    except (VisitError, OSError, EOFError) as error:
         return f"{type(error).__name__}: {error}"
     except Exception as error:  # ftplib's and aioftp's own
         return repr(error)

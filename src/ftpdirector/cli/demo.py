@@ -9,6 +9,7 @@ import typer
 from ftpdirector.cli.verify import show_results, verify_all
 from ftpdirector.daemon.demo import HOST, SHARED_FILE, cluster, real_servers, serve, temporary_directory
 from ftpdirector.daemon.logs import set_up_log
+from ftpdirector.errors import EngineError
 from ftpdirector.model import Endpoint, PortRange
 from ftpdirector.verify.data import Mode
 from ftpdirector.verify.modes import disagreements
@@ -58,7 +59,10 @@ def command(
             _say(port, status_port, str(socket))
             await supervisor.ended()
 
-        serve(wanted, socket, verified if check else shown)
+        try:
+            serve(wanted, socket, verified if check else shown)
+        except EngineError as error:
+            raise EngineError(f"{error}; choose another with --port or --status-port") from None
     if not check:
         return 0
     show_results(results, disagreements(results))

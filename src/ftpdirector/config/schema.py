@@ -10,4 +10,5 @@ from ftpdirector.config.document import Document
 def json_schema() -> dict[str, Any]:
     """JSON schema (draft 2020-12) of the file as TOML tables."""
     schema = Document.model_json_schema(mode="validation")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ftpdirector cluster file"} | schema
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ftpdirector cluster file"}
+    return head | {key: value for key, value in schema.items() if key not in head}

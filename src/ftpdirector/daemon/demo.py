@@ -29,7 +29,7 @@ with warnings.catch_warnings():
     from pyftpdlib.servers import FTPServer
 
 from ftpdirector.daemon.app import App
-from ftpdirector.daemon.supervisor import Settings, Supervisor
+from ftpdirector.daemon.supervisor import Settings, Supervisor, one_error
 from ftpdirector.model import Cluster, Endpoint, HealthCheck, PortRange, ProbeKind, RealServer, VirtualServer
 
 NAMES: Final = ("alpha", "bravo", "charlie")
@@ -75,13 +75,13 @@ def serve(wanted: Cluster, socket_path: Path, beside: Callable[[Supervisor], Awa
         ready = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(supervisor.run_in_process(ready))
-            await ready.wait()
             try:
+                await ready.wait()
                 await beside(supervisor)
             finally:
                 supervisor.end()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with one_error(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(life())
 
 

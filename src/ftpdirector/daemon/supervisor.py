@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import signal
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -247,8 +247,15 @@ def _run(cluster: Cluster, path: Path, settings: Settings) -> None:
         app = App(cluster, config_file=path, log=structlog.get_logger())
         await Supervisor(app, settings).run_workers()
 
-    try:
+    with one_error():
         asyncio.run(life())
+
+
+@contextlib.contextmanager
+def one_error() -> Generator[None, None, None]:
+    """What a TaskGroup collected is told as its first error alone."""
+    try:
+        yield
     except* (EngineError, ControlError) as group:
         raise _first(group) from None
 

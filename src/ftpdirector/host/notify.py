@@ -19,7 +19,8 @@ def notify(*lines: str, fds: tuple[int, ...] = ()) -> None:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        socket.send_fds(sock, ["\n".join(lines).encode()], list(fds), 0, address)
+        sock.connect(address)  # send_fds() takes no address, whatever its signature says
+        socket.send_fds(sock, ["\n".join(lines).encode()], list(fds))
 
 
 def watchdog_interval_s() -> float | None:
