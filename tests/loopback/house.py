@@ -37,7 +37,7 @@ from ftpdirector.wanted import Wanted, want
 
 T = TypeVar("T")
 logging.getLogger("pyftpdlib").setLevel(logging.ERROR)
-QUICK = Timing(connect_s=1.0, wait_for_data_s=1.0, tick_s=0.05)
+QUICK = Timing(connect_s=1.0, greeting_s=1.0, wait_for_data_s=1.0, tick_s=0.05)
 RESET = struct.pack("ii", 1, 0)
 
 

@@ -94,6 +94,7 @@ def test_complete_download_ends_cleanly_and_226_comes(house: House, server: Mort
         line.say("RETR file.bin")
         assert read_all(data) == server.part
         assert [line.reply()[:3], line.reply()[:3]] == ["150", "226"]
+    house.no_sessions()
     assert [(record.outcome, record.bytes) for record in house.transfers] == [("complete", 1_000_000)]
 
 
@@ -226,7 +227,7 @@ def test_next_server_is_tried_before_the_client_sees_anything(server: Mortal) ->
         rude.greeting = b""
         names = [("closed", nobody), ("full", full.endpoint), ("silent", silent.endpoint), ("rude", rude.endpoint)]
         front = virtual_server([*names, ("alpha", server.endpoint)])
-        with director(front, timing=Timing(connect_s=0.3, tick_s=0.05)) as house:
+        with director(front, timing=Timing(connect_s=0.3, greeting_s=0.3, tick_s=0.05)) as house:
             for _ in range(5):
                 with Line(house.address) as line:
                     assert line.reply() == "220 mortal ready"

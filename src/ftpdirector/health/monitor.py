@@ -1,7 +1,7 @@
 """Looks on time: each real server once an interval, with jitter, never twice at a time; verdicts are called back.
 
 A real server that stands behind several virtual servers with the same health check is looked at once. Failures that
-real sessions met count as looks, and bring the next look forward. This module knows no engine.
+real sessions met count as one look, and bring the next one forward. This module knows no engine.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class _Watched:
     judge: Judge
     keys: list[Key] = field(default_factory=list[Key])
     soon: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by a session that failed, until the next look."""
     task: asyncio.Task[None] | None = None
 
 
@@ -114,7 +115,8 @@ class Monitor:
     def session_failed(self, key: Key, cause: str) -> None:
         """A real session could not use this real server: `full`, or anything else in words."""
         watched = self._by_key.get(key)
-        if watched is None:
+        if watched is None or watched.soon.is_set():
+            # A burst of sessions may fail together for one short reason: they count as one look, and a probe judges.
             return
         outcome = LookOutcome.FULL if cause == "full" else LookOutcome.DOWN
         self._judge(watched, Look(outcome=outcome, reason=f"a client's session {_CAUSES.get(cause, cause)}"))
@@ -133,7 +135,6 @@ class Monitor:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    # Many sessions may fail at once: one look answers for all of them.
                     await asyncio.sleep(min(_SPACING_S, pause_s))
                     await watched.soon.wait()
             watched.soon.clear()

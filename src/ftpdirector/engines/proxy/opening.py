@@ -42,6 +42,7 @@ class Opening:
     """A client that waits for a real server."""
 
     __slots__ = (
+        "_begun_s",
         "_behind", "_greeting", "_header", "_reader", "_sock", "_tried", "client", "client_sock", "client_text",
         "due_s", "engine", "number", "virtual", "virtual_server",
     )  # fmt: skip
@@ -65,6 +66,7 @@ class Opening:
         self.client_text = client_text
         self.virtual = virtual
         self.due_s = 0.0
+        self._begun_s = 0.0
         self._tried: frozenset[str] = frozenset()
         self._behind: Behind | None = None
         self._sock: socket.socket | None = None
@@ -110,8 +112,14 @@ class Opening:
 
     def tick(self, now_s: float) -> None:
         """About once a second: a real server that says nothing is given up."""
-        if self._sock is not None and now_s >= self.due_s:
-            self._next(*self._what_is_missing(self._sock))
+        if self._sock is None or now_s < self.due_s:
+            return
+        if not self._is_connected(self._sock):
+            self._next("connect", "no answer in time")
+        elif now_s < self._begun_s + self.engine.timing.greeting_s:
+            self.due_s = self._begun_s + self.engine.timing.greeting_s
+        else:
+            self._next("greeting", "no greeting in time")
 
     def abandon(self) -> None:
         """The engine stops."""
@@ -125,7 +133,8 @@ class Opening:
         self._sock = sock
         prepare_control(sock)
         behind.count(1)
-        self.due_s = self.engine.clock.monotonic_s() + self.engine.timing.connect_s
+        self._begun_s = self.engine.clock.monotonic_s()
+        self.due_s = self._begun_s + self.engine.timing.connect_s
         code = sock.connect_ex((behind.text, server.port))
         if code in (0, errno.EINPROGRESS):
             self._header = proxy_header(self.virtual_server.proxy_protocol, self.client, self.virtual)
@@ -193,9 +202,10 @@ class Opening:
             self._behind.count(-1)
             self._behind = None
 
-    def _what_is_missing(self, sock: socket.socket) -> tuple[str, str]:
+    @staticmethod
+    def _is_connected(sock: socket.socket) -> bool:
         try:
             sock.getpeername()
         except OSError:
-            return "connect", "no answer in time"
-        return "greeting", "no greeting in time"
+            return False
+        return True

@@ -77,7 +77,9 @@ class Timing:
     """How long the engine waits; the idle time stands with the virtual server."""
 
     connect_s: float = 3.0
-    """From connect to greeting, for one real server."""
+    """For a connection to one real server."""
+    greeting_s: float = 15.0
+    """From connect to greeting: servers that look up the client's name are slow to greet, and still work."""
     wait_for_data_s: float = 30.0
     """For a data connection that is due."""
     tick_s: float = 1.0

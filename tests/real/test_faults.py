@@ -1,0 +1,195 @@
+"""Real servers that are killed in the middle, clients that vanish, and what is left behind after many transfers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from lab import realservers
+from lab.realservers import RealServer
+
+from tests.directors import Director, cluster_file, director
+from tests.loopback.house import Line, quiet_port, read_all, reset
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(bool(realservers.missing()), reason=realservers.missing()),
+]
+
+SEED = 20261123
+KINDS = ("vsftpd", "proftpd", "pure-ftpd")
+SIZE = 256 << 20
+"""More than all buffers on the way hold, so that the server is still sending when it dies."""
+
+
+class Place:
+    """One real server behind one director."""
+
+    def __init__(self, real: RealServer, port: int, it: Director) -> None:
+        self.real, self.port, self.director = real, port, it
+
+    def login(self) -> Line:
+        line = Line(("127.0.0.1", self.port))
+        line.sock.settimeout(60)  # two hundred logins at once are work for a forking server
+        assert line.reply().startswith("220")
+        reply = line.ask(f"USER {self.real.user}")
+        assert (line.ask(f"PASS {self.real.password}") if reply.startswith("331") else reply).startswith("230")
+        assert line.ask("TYPE I").startswith("200")
+        return line
+
+    def kill_sessions(self) -> int:
+        """SIGKILL every process of the real server but its listener; how many."""
+        found = descendants(self.real.pid)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(found)
+
+
+def descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [*descendants(int(child)), int(child)]
+    return found
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    with realservers.real_server(request.param, "alpha", tmp_path) as real:
+        with (real.root / "big.bin").open("wb") as file:
+            file.truncate(SIZE)
+        (real.root / "small.bin").write_bytes(b"s" * 1000)
+        port = quiet_port()
+        first = 20_000 + 1_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 5)
+        file = cluster_file(
+            tmp_path / "cluster.toml",
+            [("alpha", real.host, real.port)],
+            port=port,
+            virtual=f'passive_ports = "{first}-{first + 999}"\nmax_sessions_per_client = 0\n'
+            '[virtual_server.health_check]\nprobe = "connect"',
+        )
+        with director(file) as it:
+            yield Place(real, port, it)
+
+
+def test_a_server_killed_in_mid_retr_is_never_taken_for_complete(place: Place) -> None:
+    """Thirty-four deaths at random points for each of three servers; each ends in a reset and without a 2xx."""
+    chance = random.Random(SEED)
+    for number in range(34):
+        due = int(chance.random() ** 2 * (16 << 20))
+        with place.login() as line, line.passive() as data:
+            line.say("RETR big.bin")
+            got = 0
+            while got < due:
+                got += len(data.recv(min(65536, due - got)))
+            assert place.kill_sessions()
+            try:
+                got += len(read_all(data))
+            except ConnectionResetError:
+                assert_no_success(line)
+                continue
+            pytest.fail(f"death {number} after {due} bytes looked like an end after {got}")
+
+
+def test_a_server_killed_in_mid_stor_is_never_taken_for_complete(place: Place) -> None:
+    """Thirty-four deaths for each of three servers: the client hears no 2xx, whatever it sends afterwards."""
+    chance = random.Random(SEED)
+    for _ in range(34):
+        before, after = (int(chance.random() ** 2 * (8 << 20)) for _ in range(2))
+        with place.login() as line, line.passive() as data:
+            line.say("STOR incoming/up.bin")
+            data.sendall(bytes(before))
+            assert line.reply().startswith("150")
+            assert place.kill_sessions()
+            with contextlib.suppress(OSError):
+                data.sendall(bytes(after))
+                data.shutdown(socket.SHUT_WR)
+            assert_no_success(line)
+
+
+def assert_no_success(line: Line) -> None:
+    """What the client hears until the director hangs up."""
+    with contextlib.suppress(EOFError, ConnectionResetError):
+        while True:
+            assert line.reply()[0] in "145"
+
+
+@pytest.mark.parametrize("how", ["control", "data", "both"])
+def test_a_client_that_vanishes_in_mid_stor_leaves_no_whole_file(place: Place, how: str) -> None:
+    """The real server sees a reset, never an end; its session goes away."""
+    with place.login() as line:
+        data = line.passive()
+        line.say("STOR incoming/cut.bin")
+        data.sendall(bytes(1 << 20))
+        assert line.reply().startswith("150")
+        if how in ("control", "both"):
+            reset(line.sock)
+        if how in ("data", "both"):
+            reset(data)
+        if how == "data":
+            assert line.reply()[0] in "45"
+        data.close()
+    place.director.until(lambda: place.director.real_server("alpha")["sessions"] == 0, "the session ends")
+    ended = place.director.wait_for("transfer", verb="STOR")
+    assert ended["outcome"] != "complete"
+
+
+@pytest.mark.parametrize("place", ["pure-ftpd"], indirect=True)
+def test_nothing_is_left_behind_after_a_thousand_transfers_and_two_hundred_at_once(place: Place) -> None:
+    def fetch() -> None:
+        with place.login() as line, line.passive() as data:
+            line.say("RETR small.bin")
+            assert read_all(data) == b"s" * 1000
+            assert [line.reply()[:3], line.reply()[:3]] == ["150", "226"]
+            line.say("QUIT")
+            line.reply()
+
+    def parallel(times: int) -> None:
+        barrier = threading.Barrier(times, timeout=90)
+
+        def one() -> None:
+            with place.login() as line:
+                barrier.wait()  # all of them have a session now
+                with line.passive() as data:
+                    line.say("RETR small.bin")
+                    assert read_all(data) == b"s" * 1000
+                    assert [line.reply()[:3], line.reply()[:3]] == ["150", "226"]
+
+        with ThreadPoolExecutor(times) as pool:
+            outcomes = [pool.submit(one) for _ in range(times)]
+        errors = {repr(done.exception()) for done in outcomes if done.exception()}
+        assert errors == set()
+
+    (worker,) = place.director.workers()
+    for _ in range(50):
+        fetch()
+    parallel(200)
+    fds, memory = settled(worker)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(fetch) for _ in range(1000)]:
+            done.result()
+    parallel(200)
+    fds_after, memory_after = settled(worker)
+    assert fds_after <= fds + 8, "descriptors"
+    assert memory_after < memory + (4 << 20), f"{(memory_after - memory) / 1e6:.1f} MB more"
+
+
+def settled(pid: int) -> tuple[int, int]:
+    """Open descriptors and resident bytes, once the descriptors have come to rest."""
+    before = -1
+    end = time.monotonic() + 20
+    while (now := len(list(Path(f"/proc/{pid}/fd").iterdir()))) != before and time.monotonic() < end:
+        before = now
+        time.sleep(1.2)
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return now, pages * os.sysconf("SC_PAGE_SIZE")
