@@ -20,6 +20,7 @@ from ftpdirector.errors import ControlError
 LONGEST_LINE_BYTES: Final = 64 * 1024 * 1024
 _LONGEST_REQUEST_BYTES: Final = 65536
 _TIMEOUT_S: Final = 30.0
+_SOCKET_NAME: Final = "control.sock"
 
 Answer = tuple[dict[str, Any], list[int]]
 """A reply, and descriptors that go before it."""
@@ -29,11 +30,14 @@ Handler = Callable[[dict[str, Any]], Awaitable[Answer]]
 def default_socket_path() -> Path:
     """Below /run/ftpdirector for root, else below $XDG_RUNTIME_DIR; a ControlError says what to do without either."""
     if os.geteuid() == 0:
-        return Path("/run/ftpdirector/control.sock")
-    runtime = os.environ.get("RUNTIME_DIRECTORY") or os.environ.get("XDG_RUNTIME_DIR")
+        return Path("/run/ftpdirector") / _SOCKET_NAME
+    service = os.environ.get("RUNTIME_DIRECTORY")  # systemd.exec(5); root's commands then find it where they look
+    if service:
+        return Path(service.split(":")[0]) / _SOCKET_NAME
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
     if not runtime:
         raise ControlError("there is no $XDG_RUNTIME_DIR for the director's socket; give --socket PATH")
-    return Path(runtime.split(":")[0]) / "ftpdirector.sock"
+    return Path(runtime) / "ftpdirector" / _SOCKET_NAME
 
 
 class ControlServer:
