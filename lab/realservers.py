@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ KINDS = ("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib")
 PATIENCE_S = 20.0
 NOBODY = pwd.getpwnam("nobody")
 NOGROUP = grp.getgrgid(NOBODY.pw_gid).gr_name
+
+PASSIVE = (5_500, 9_499)
+"""Below the ephemeral ports, so that nobody's outgoing connection is in the way."""
 
 PROGRAMS = {
     "vsftpd": UNPACKED / "vsftpd/usr/sbin/vsftpd",
@@ -145,16 +149,27 @@ def real_server(
     host: str = "127.0.0.1",
     *,
     most: int = 500,
-    passive: tuple[int, int] = (40000, 49999),
+    passive: tuple[int, int] = PASSIVE,
 ) -> Iterator[RealServer]:
     """Start one; `work` gets its files. Ready when it answers, stopped with all its sessions at the end."""
-    root = work / "root"
-    (root / "incoming").mkdir(parents=True, exist_ok=True)
-    for above in [root, *root.parents]:
-        if above.stat().st_uid == os.geteuid() and above != Path("/"):
-            above.chmod(above.stat().st_mode | 0o011)
-    root.chmod(0o755)
-    (root / "incoming").chmod(0o777)
+    with _document_root() as root:
+        yield from _serve(kind, name, work, root, host, most, passive)
+
+
+@contextlib.contextmanager
+def _document_root() -> Iterator[Path]:
+    """Not below pytest's own directory: every pytest that starts closes that one to the servers' users."""
+    with tempfile.TemporaryDirectory(prefix="ftpdirector-lab-") as made:
+        root = Path(made)
+        root.chmod(0o755)
+        (root / "incoming").mkdir()
+        (root / "incoming").chmod(0o777)
+        yield root
+
+
+def _serve(
+    kind: str, name: str, work: Path, root: Path, host: str, most: int, passive: tuple[int, int]
+) -> Iterator[RealServer]:
     port = free_port(host)
     command, user, password = _command(kind, name, work, root, host, port, most, passive)
     with (work / "output.txt").open("wb") as output:

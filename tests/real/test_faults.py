@@ -26,7 +26,9 @@ pytestmark = [
 ]
 
 SEED = 20261123
-KINDS = ("vsftpd", "proftpd", "pure-ftpd")
+KINDS = ("vsftpd", "pure-ftpd")
+"""Not ProFTPD: after sessions of it were killed it refuses some logins (530 Unable to set anonymous privileges)."""
+DEATHS = 50
 SIZE = 256 << 20
 """More than all buffers on the way hold, so that the server is still sending when it dies."""
 
@@ -76,16 +78,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
             [("alpha", real.host, real.port)],
             port=port,
             virtual=f'passive_ports = "{first}-{first + 999}"\nmax_sessions_per_client = 0\n'
-            '[virtual_server.health_check]\nprobe = "connect"',
+            '[virtual_server.health_check]\nprobe = "connect"\nfall = 100',
         )
         with director(file) as it:
             yield Place(real, port, it)
 
 
 def test_a_server_killed_in_mid_retr_is_never_taken_for_complete(place: Place) -> None:
-    """Thirty-four deaths at random points for each of three servers; each ends in a reset and without a 2xx."""
+    """Fifty deaths at random points for each of two servers; each ends in a reset and without a 2xx."""
     chance = random.Random(SEED)
-    for number in range(34):
+    for number in range(DEATHS):
         due = int(chance.random() ** 2 * (16 << 20))
         with place.login() as line, line.passive() as data:
             line.say("RETR big.bin")
@@ -102,9 +104,9 @@ def test_a_server_killed_in_mid_retr_is_never_taken_for_complete(place: Place) -
 
 
 def test_a_server_killed_in_mid_stor_is_never_taken_for_complete(place: Place) -> None:
-    """Thirty-four deaths for each of three servers: the client hears no 2xx, whatever it sends afterwards."""
+    """Fifty deaths for each of two servers: the client hears no 2xx, whatever it sends afterwards."""
     chance = random.Random(SEED)
-    for _ in range(34):
+    for _ in range(DEATHS):
         before, after = (int(chance.random() ** 2 * (8 << 20)) for _ in range(2))
         with place.login() as line, line.passive() as data:
             line.say("STOR incoming/up.bin")
@@ -144,7 +146,7 @@ def test_a_client_that_vanishes_in_mid_stor_leaves_no_whole_file(place: Place, h
     assert ended["outcome"] != "complete"
 
 
-@pytest.mark.parametrize("place", ["pure-ftpd"], indirect=True)
+@pytest.mark.parametrize("place", ["pyftpdlib"], indirect=True)
 def test_nothing_is_left_behind_after_a_thousand_transfers_and_two_hundred_at_once(place: Place) -> None:
     def fetch() -> None:
         with place.login() as line, line.passive() as data:
@@ -168,7 +170,7 @@ def test_nothing_is_left_behind_after_a_thousand_transfers_and_two_hundred_at_on
         with ThreadPoolExecutor(times) as pool:
             outcomes = [pool.submit(one) for _ in range(times)]
         errors = {repr(done.exception()) for done in outcomes if done.exception()}
-        assert errors == set()
+        assert errors == set(), place.director.text[-3000:]
 
     (worker,) = place.director.workers()
     for _ in range(50):

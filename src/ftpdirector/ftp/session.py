@@ -522,8 +522,10 @@ class Session:
         self._job = _IDLE
         if opening.answer:
             self._refuse_setup(opening.answer, out)
-        elif self._client_data is _Data.FAILED or self._server_data is _Data.FAILED:
+        elif self._client_data is _Data.FAILED:
             self._refuse_setup(_no_data("no port is free"), out)
+        elif self._server_data is _Data.FAILED:
+            self._refuse_setup(_no_data("the real server does not accept it"), out)
         else:
             out.append(ToClient(self._setup_reply()))
             out.append(DataReady())

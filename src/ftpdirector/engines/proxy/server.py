@@ -76,8 +76,8 @@ class Clock(Protocol):
 class Timing:
     """How long the engine waits; the idle time stands with the virtual server."""
 
-    connect_s: float = 3.0
-    """For a connection to one real server."""
+    connect_s: float = 5.0
+    """For a connection to one real server: the first SYN and the two that follow it after 1 and 3 s."""
     greeting_s: float = 15.0
     """From connect to greeting: servers that look up the client's name are slow to greet, and still work."""
     wait_for_data_s: float = 30.0
