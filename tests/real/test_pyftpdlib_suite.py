@@ -71,15 +71,19 @@ def ports(tmp_path: Path) -> Iterator[tuple[int, int]]:
     ).read_text()
     file.write_text(four + six)
     # The first look at a server decides, and before a test there is none: these two are there to be looked at.
-    with (
+    looked_at = [
         socket.create_server(("127.0.0.1", real)),
         socket.create_server(("::1", real), family=socket.AF_INET6),
-        director(file) as it,
-    ):
+    ]
+    with director(file) as it:
         it.until(
-            lambda: all(it.real_server(name, place)["verdict"]["health"] == "up" for place, name in enumerate(("four", "six"))),
+            lambda: all(
+                it.real_server(name, place)["verdict"]["health"] == "up" for place, name in enumerate(("four", "six"))
+            ),
             "both real servers are up",
         )
+        for sock in looked_at:
+            sock.close()
         yield virtual, real
 
 
