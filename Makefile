@@ -31,8 +31,9 @@ check: $(VENV)/.dev  ## format, lint, types, import contracts, unit tests: under
 	$(BIN)/pyright
 	$(BIN)/pytest -q -n $(WORKERS) -m "not real and not slow" tests
 
-lab:  ## install the servers and clients that the tests need (apt; root or sudo)
+lab: $(VENV)/.dev  ## install the servers and clients that the tests need (apt; root or sudo)
 	@sh lab/install.sh
+	@sh lab/suite.sh $(BIN)/python
 
 test: lab check  ## all tests, then the fuzz targets for a minute
 	$(BIN)/pytest -q -n $(WORKERS) -m "real and not slow" tests

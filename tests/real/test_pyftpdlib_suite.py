@@ -48,8 +48,47 @@ CLASSES = (
     "ThreadedFTPTests",
 )
 
-CANNOT_APPLY: dict[str, str] = {}
-"""Test -> why it asks for what is not to hold behind a director."""
+OWN_WORDS = "the director answers this command itself: another text, the same class of reply"
+OPENS_LATER = "a data connection is opened for a transfer (RFC 959 section 3.2), not at PORT or EPRT as by pyftpdlib"
+HELD_BACK = (
+    "a command in a transfer, ABOR and STAT apart, waits for its end; the test reads no data until it is answered"
+)
+LATE_PORT = "PORT after the transfer command: the server's 150 is out, and the director holds PORT back"
+OWN_PORTS = "the address and the port of a PASV are the director's, whatever the server announces"
+TOO_MANY = "a 421 in place of a greeting means: try the next server, and offer this one no more until a look finds room"
+
+CANNOT_APPLY = {
+    "TestFtpAuthentication.test_max_auth": "the client is told 421 before it is hung up on; the test wants no reply",
+    "TestFtpAuthentication.test_rein_during_transfer": HELD_BACK,
+    "TestFtpAuthentication.test_user_during_transfer": HELD_BACK,
+    "TestFtpDummyCmds.test_mode": OWN_WORDS,
+    "TestFtpDummyCmds.test_stru": OWN_WORDS,
+    "TestFtpCmdsSemantic.test_arg_cmds": OWN_WORDS,
+    "TestFtpCmdsSemantic.test_auth_cmds": "EPRT without a valid argument is 501, also before login",
+    "TestFtpCmdsSemantic.test_no_arg_cmds": "the argument of PASV is passed over",
+    "TestFtpStoreData.test_quit_during_transfer": HELD_BACK,
+    "TestFtpStoreData.test_stou": LATE_PORT,
+    "TestFtpStoreDataNoSendfile.test_quit_during_transfer": HELD_BACK,
+    "TestFtpStoreDataNoSendfile.test_stou": LATE_PORT,
+    "TestFtpStoreDataWithCustomIO.test_quit_during_transfer": HELD_BACK,
+    "TestFtpStoreDataWithCustomIO.test_stou": LATE_PORT,
+    "TestTimeouts.test_pasv_timeout": "the server's passive port is connected to at once, so that it never times out",
+    "TestConfigurableOptions.test_masquerade_address": OWN_PORTS,
+    "TestConfigurableOptions.test_masquerade_address_map": OWN_PORTS,
+    "TestConfigurableOptions.test_max_connections": TOO_MANY,
+    "TestConfigurableOptions.test_max_connections_per_ip": TOO_MANY,
+    "TestIPv4Environment.test_eprt": OPENS_LATER,
+    "TestIPv4Environment.test_eprt_v4": OWN_WORDS,
+    "TestIPv4Environment.test_port_v4": OWN_WORDS,
+    "TestIPv6Environment.test_eprt": OPENS_LATER,
+    "TestIPv6Environment.test_eprt_v6": OWN_WORDS,
+    "TestIPv6MixedEnvironment.test_eprt_v4": OPENS_LATER,
+    "TestCornerCases.test_active_conn_error": OPENS_LATER,
+    "TestCornerCases.test_port_race_condition": OPENS_LATER,
+    "ThreadedFTPTests.test_permit_foreign_address_false": "it changes the address that the server believes in only",
+    "ThreadedFTPTests.test_permit_privileged_ports": OWN_WORDS,
+}
+"""Test -> why it asks for what does not hold behind a director. These are left out; every other one must pass."""
 
 
 @pytest.fixture
@@ -87,15 +126,16 @@ def ports(tmp_path: Path) -> Iterator[tuple[int, int]]:
         yield virtual, real
 
 
-def run(suite_class: str, work: Path, **environment: str) -> dict[str, str]:
+def run(suite_class: str, work: Path, environment: dict[str, str]) -> dict[str, str]:
     """Every test of a class -> why it failed; empty for one that passed, `skipped: ...` for one that did not run."""
     work.mkdir()
+    left_out = [f"--deselect=tests/test_functional.py::{name.replace('.', '::')}" for name in CANNOT_APPLY]
     report, settings = work / "report.xml", work / "pytest.ini"
     settings.write_text("[pytest]\n")
     subprocess.run(
         [
             sys.executable, "-m", "pytest", "-q", "-c", str(settings), f"--rootdir={SUITE}", "-p", "through_director",
-            "-p", "no:cacheprovider", "--timeout=60", f"--junitxml={report}", "-k", f"{suite_class} and not _ssl",
+            "-p", "no:cacheprovider", *left_out, "--timeout=60", f"--junitxml={report}", "-k", f"{suite_class} and not _ssl",
             str(SUITE / "tests" / "test_functional.py"),
         ],
         cwd=work,
@@ -121,8 +161,20 @@ def run(suite_class: str, work: Path, **environment: str) -> dict[str, str]:
 @pytest.mark.parametrize("suite_class", CLASSES)
 def test_the_suite_passes_through_the_director(suite_class: str, ports: tuple[int, int], tmp_path: Path) -> None:
     virtual, real = ports
-    through = run(suite_class, tmp_path / "through", VIRTUAL_PORT=str(virtual), REAL_PORT=str(real))
-    assert through
-    red = {f"{suite_class}.{name}": why for name, why in through.items() if why and not why.startswith("skipped")}
-    surprising = {name: why for name, why in red.items() if name not in CANNOT_APPLY}
-    assert not surprising, "\n\n".join(f"{name}: {why}" for name, why in surprising.items())
+    through = run(suite_class, tmp_path / "through", {"VIRTUAL_PORT": str(virtual), "REAL_PORT": str(real)})
+    assert "" in through.values(), f"nothing passed: {through}"
+    red = {name: why for name, why in through.items() if why and not why.startswith("skipped")}
+    if red:
+        directly = run(suite_class, tmp_path / "directly", {})
+        told = (f"{name}: {why}\ndirectly: {directly.get(name) or 'good'}" for name, why in red.items())
+        pytest.fail("\n\n".join(told))
+
+
+def test_the_table_names_tests_of_the_suite() -> None:
+    """Else a test that was renamed would be thought to be left out for its reason."""
+    text = (SUITE / "tests" / "test_functional.py").read_text()
+    for name in CANNOT_APPLY:
+        suite_class, method = name.split(".")
+        assert f"class {suite_class}(" in text
+        assert f"def {method}(" in text
+    assert all(f"class {one}(" in text for one in CLASSES)

@@ -189,13 +189,14 @@ class PortPool:
 
     def _choose(self, client: str) -> _Listener:
         if not self.free:
-            self._grow(max(_FIRST_PORTS, len(self._all)))
+            # Others may hold a long row of the range (a predecessor that drains): one free port anywhere is enough.
+            self._grow(max(_FIRST_PORTS, len(self._all)), tries=self._size)
         if not self.free:
             raise HostError(f"no data port is free on {self._address}")
         had = self._remembered(client)
         listener = self._new_to(had)
         if listener is None and len(self._all) < min(_SPREAD, self._size):
-            self._grow(len(self._all))
+            self._grow(len(self._all), tries=len(self._all) + _TRIES)
             listener = self._new_to(had)
         if listener is None:
             listener = next(known for known in had if known.lease is None)
@@ -241,9 +242,8 @@ class PortPool:
         fresh = [listener for listener in free if listener not in had]
         return self._chance.choice(fresh) if fresh else None
 
-    def _grow(self, more: int) -> None:
-        """Open up to `more` ports, passing over those that somebody else holds (a worker that drains, say)."""
-        tries = min(more + _TRIES, self._size)
+    def _grow(self, more: int, *, tries: int) -> None:
+        """Open up to `more` ports, passing over those that somebody else holds; looks at `tries` ports at most."""
         while more > 0 and tries > 0 and len(self._open) < self._size:
             port = self._first + self._next
             self._next = (self._next + 1) % self._size
