@@ -26,9 +26,9 @@ pytestmark = [
 ]
 
 SEED = 20261123
-KINDS = ("vsftpd", "pure-ftpd")
-"""Not ProFTPD: after sessions of it were killed it refuses some logins (530 Unable to set anonymous privileges)."""
-DEATHS = 50
+KINDS = ("vsftpd", "proftpd", "pure-ftpd")
+"""Those with a process for each session."""
+DEATHS = 34
 SIZE = 256 << 20
 """More than all buffers on the way hold, so that the server is still sending when it dies."""
 
@@ -85,7 +85,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def test_a_server_killed_in_mid_retr_is_never_taken_for_complete(place: Place) -> None:
-    """Fifty deaths at random points for each of two servers; each ends in a reset and without a 2xx."""
+    """Thirty-four deaths at random points for each of three servers; each ends in a reset and without a 2xx."""
     chance = random.Random(SEED)
     for number in range(DEATHS):
         due = int(chance.random() ** 2 * (16 << 20))
@@ -104,7 +104,7 @@ def test_a_server_killed_in_mid_retr_is_never_taken_for_complete(place: Place) -
 
 
 def test_a_server_killed_in_mid_stor_is_never_taken_for_complete(place: Place) -> None:
-    """Fifty deaths for each of two servers: the client hears no 2xx, whatever it sends afterwards."""
+    """Thirty-four deaths for each of three servers: the client hears no 2xx, whatever it sends afterwards."""
     chance = random.Random(SEED)
     for _ in range(DEATHS):
         before, after = (int(chance.random() ** 2 * (8 << 20)) for _ in range(2))
@@ -117,6 +117,27 @@ def test_a_server_killed_in_mid_stor_is_never_taken_for_complete(place: Place) -
                 data.sendall(bytes(after))
                 data.shutdown(socket.SHUT_WR)
             assert_no_success(line)
+
+
+@pytest.mark.parametrize("place", ["pyftpdlib"], indirect=True)
+@pytest.mark.parametrize("verb", ["RETR big.bin", "STOR incoming/up.bin"])
+def test_a_whole_server_killed_is_never_taken_for_complete(place: Place, verb: str) -> None:
+    """Listener and sessions die at once: a reset for the one who reads, no 2xx for either."""
+    with place.login() as line, line.passive() as data:
+        line.say(verb)
+        if verb.startswith("STOR"):
+            data.sendall(bytes(1 << 20))
+        else:
+            assert data.recv(65536)
+        assert line.reply().startswith("150")
+        os.kill(place.real.pid, signal.SIGKILL)
+        if verb.startswith("STOR"):
+            with contextlib.suppress(OSError):
+                data.shutdown(socket.SHUT_WR)
+        else:
+            with pytest.raises(ConnectionResetError):
+                read_all(data)
+        assert_no_success(line)
 
 
 def assert_no_success(line: Line) -> None:

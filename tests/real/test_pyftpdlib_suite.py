@@ -72,8 +72,7 @@ CANNOT_APPLY = {
     "TestFtpStoreDataNoSendfile.test_stou": LATE_PORT,
     "TestFtpStoreDataWithCustomIO.test_quit_during_transfer": HELD_BACK,
     "TestFtpStoreDataWithCustomIO.test_stou": LATE_PORT,
-    "TestFtpAbort.test_abor_during_transfer": "the director may hold the whole file already: then 426 is its own, and the "
-    "server's answer to ABOR is 225",
+    "TestFtpAbort.test_abor_during_transfer": "the director may hold the whole file by then: its 426, the server's 225",
     "TestTimeouts.test_pasv_timeout": "the server's passive port is connected to at once, so that it never times out",
     "TestConfigurableOptions.test_masquerade_address": OWN_PORTS,
     "TestConfigurableOptions.test_masquerade_address_map": OWN_PORTS,
