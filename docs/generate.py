@@ -113,7 +113,8 @@ def commands() -> Iterator[str]:
 def metrics() -> Iterator[str]:
     """Every metric family, collected from a snapshot with one server in it."""
     yield "# Metrics\n\n`/metrics` on the status address, in Prometheus' text format.\n"
-    yield "Labels: `virtual_server`, `real_server`, and `cause` or `health` where one is shown.\n\n| metric | type | |\n|---|---|---|\n"
+    yield "Labels: `virtual_server`, `real_server`, and `cause` or `health` where one is shown.\n\n"
+    yield "| metric | type | |\n|---|---|---|\n"
     for family in SnapshotCollector(_snapshot).collect():
         name = family.name + ("_total" if family.type == "counter" else "")
         yield f"| `{name}` | {family.type} | {family.documentation} |\n"
