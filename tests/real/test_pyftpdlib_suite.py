@@ -53,7 +53,7 @@ OPENS_LATER = "a data connection is opened for a transfer (RFC 959 section 3.2),
 HELD_BACK = (
     "a command in a transfer, ABOR and STAT apart, waits for its end; the test reads no data until it is answered"
 )
-LATE_PORT = "PORT after the transfer command: the server's 150 is out, and the director holds PORT back"
+LATE_PORT = "a transfer command before any PASV or PORT is refused with 425; pyftpdlib says 150, and waits for PORT"
 OWN_PORTS = "the address and the port of a PASV are the director's, whatever the server announces"
 TOO_MANY = "a 421 in place of a greeting means: try the next server, and offer this one no more until a look finds room"
 

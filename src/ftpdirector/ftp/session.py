@@ -550,7 +550,11 @@ class Session:
     def _begin_transfer(self, command: Command, out: list[Action]) -> None:
         self._held = command
         if self._client_data is _Data.NONE and self._active_endpoint is None:
-            self._send_transfer(out)  # no PASV, no PORT: the real server says so itself
+            if self._logged_in:
+                # The default port of RFC 959 section 3.2 is nobody's today; some servers say 150 and wait for ever.
+                self._refuse_transfer(_no_data("use PASV or PORT first"), out)
+            else:
+                self._send_transfer(out)  # the real server says what is wrong
         elif self._server_data is _Data.NONE:
             self._reopen(out)
         else:
