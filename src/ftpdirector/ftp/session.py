@@ -822,7 +822,8 @@ class Session:
             out.append(DropServerData())
         if say and not self._farewell:
             out.append(ToClient(format_reply(421, say)))
-        out.append(Close(reason))
+        # Whoever closes first after QUIT and its 221, nobody was lost.
+        out.append(Close("the client said QUIT" if self._farewell and self._verb == b"QUIT" else reason))
         self._job = _ENDED
         self._transfer = self._held = self._opening = None
         self._queue.clear()
