@@ -368,6 +368,25 @@ def test_a_probes_password_is_in_no_log_and_no_process_list(house: House, tmp_pa
         assert "secret" not in it.text.replace(str(secret), "")
 
 
+def test_hundreds_of_virtual_servers_start(house: House) -> None:
+    """More listening sockets than a socket pair holds at a time are handed to each worker."""
+    real = house.reals["alpha"].endpoint
+    text = "workers = 2\n"
+    for number in range(600):
+        text += (
+            f'[[virtual_server]]\nname = "v{number}"\naddress = "127.1.{number // 250}.{number % 250 + 1}"\n'
+            f'port = {house.port}\n[virtual_server.health_check]\ninterval = "1h"\n'
+            f'[[virtual_server.real_server]]\nname = "alpha"\naddress = "127.0.0.1"\nport = {real.port}\n'
+        )
+    house.file.write_text(text)
+    with director(house.file) as it:
+        for address in ("127.1.0.1", "127.1.2.100"):
+            with Line((address, house.port)) as line:
+                line.login()
+        assert it.ask("reload").returncode == 0
+        assert it.end() == 0
+
+
 def test_an_address_that_is_not_here_yet_can_be_served(house: House) -> None:
     """A standby director waits with the floating address (IP_FREEBIND)."""
     house.file.write_text(house.file.read_text().replace('address = "127.0.0.1"', 'address = "192.0.2.10"', 1))

@@ -7,6 +7,7 @@ This module knows no health check and no operator.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -234,9 +235,9 @@ class Workers:
     async def _tell(self, worker: _Worker, wanted: Wanted) -> None:
         fronts = _fronts(wanted.cluster)
         fresh = tuple(endpoint for endpoint in fronts if endpoint not in worker.has)
-        for endpoint in fresh:
-            socket.send_fds(worker.passed, [b"s"], [self._listeners[endpoint].fileno()])
         messages.write(worker.writer, messages.Apply(wanted, fresh))
+        # In a thread: a socket pair holds a few hundred descriptors, and the worker takes them once it has the message.
+        await asyncio.to_thread(_pass, worker.passed, [self._listeners[endpoint].fileno() for endpoint in fresh])
         worker.has = frozenset(fronts)
         answer = await worker.ready.get()
         if answer.error:
@@ -268,6 +269,12 @@ class Workers:
         async with self._turn:
             if not self._stopping:
                 self._workers[index] = await self._start(index)
+
+
+def _pass(passed: socket.socket, fds: list[int]) -> None:
+    with contextlib.suppress(BrokenPipeError):  # a worker that died: whoever hears it says so
+        for fd in fds:
+            socket.send_fds(passed, [b"s"], [fd])
 
 
 def _fronts(cluster: Cluster) -> list[Endpoint]:

@@ -32,6 +32,7 @@ from ftpdirector.status.server import StatusServer
 _DESCRIPTORS_A_SESSION: Final = 6
 """Two control connections, two data connections, a pipe."""
 
+_LISTENERS_SHOWN: Final = 8
 _SUCCEEDED_BOUND_S: Final = 24 * 3600.0
 """A successor serves already: nothing hurries the transfers that are left, and a second TERM ends them."""
 
@@ -157,7 +158,8 @@ class Supervisor:
         for place in range(0, len(fds), 250):
             notify("FDSTORE=1", "FDNAME=ftpdirector", fds=fds[place : place + 250])
         notify("READY=1", "STATUS=serving")
-        self._log.info("ready", listening=[str(endpoint) for endpoint in crew.listeners])
+        shown = [str(endpoint) for endpoint in crew.listeners][:_LISTENERS_SHOWN]
+        self._log.info("ready", listeners=len(crew.listeners), listening=" ".join(shown))
 
     async def _reload_for_ever(self) -> None:
         while True:
