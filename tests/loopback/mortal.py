@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import threading
 from collections.abc import Iterator
@@ -40,8 +41,8 @@ class Mortal:
     uploads: list[bytes | None] = field(default_factory=list)
     """What was stored; None for an upload that ended in a reset."""
     stored: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    first_lines: list[bytes] = field(default_factory=list)
-    urgent: list[bytes] = field(default_factory=list)
+    first_lines: queue.SimpleQueue[bytes] = field(default_factory=queue.SimpleQueue)
+    """The first line of each session."""
 
 
 @contextlib.contextmanager
@@ -89,7 +90,7 @@ def _session(state: Mortal, sock: socket.socket, host: str) -> None:
         with sock.makefile("rb") as lines:
             for number, line in enumerate(lines):
                 if not number:
-                    state.first_lines.append(line)
+                    state.first_lines.put(line)
                 if not _answer(state, sock, data, line.strip().split(b" ")):
                     return
 
@@ -107,7 +108,7 @@ class _Data:
 
     def accept(self) -> socket.socket:
         assert self.listener is not None
-        self.listener.settimeout(1)
+        self.listener.settimeout(10)
         sock, _ = self.listener.accept()
         sock.settimeout(10)
         return sock

@@ -273,13 +273,13 @@ def test_idle_session_gets_421(server: Mortal) -> None:
 
 def test_slow_transfer_is_not_idle(server: Mortal) -> None:
     """Idle time is counted without commands and without data."""
-    front = virtual_server([("alpha", server.endpoint)], idle_timeout_s=0.4)
+    front = virtual_server([("alpha", server.endpoint)], idle_timeout_s=1)
     with director(front) as house, Line(house.address).login() as line, line.passive() as data:
         line.say("STOR file.bin")
         assert line.reply().startswith("150")
         for _ in range(20):
             data.sendall(b"x")
-            time.sleep(0.05)
+            time.sleep(0.1)
         data.close()
         assert line.reply().startswith("226")
     assert server.uploads == [b"x" * 20]
@@ -291,7 +291,7 @@ def test_proxy_header_comes_first(server: Mortal, version: ProxyProtocol, begins
         with Line(house.address) as line:
             assert line.reply() == "220 mortal ready"
         house.no_sessions()
-    assert server.first_lines[0].startswith(begins)
+    assert server.first_lines.get(timeout=10).startswith(begins)
 
 
 def test_early_and_endless_talk_is_bounded(house: House) -> None:
