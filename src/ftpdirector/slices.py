@@ -1,0 +1,111 @@
+"""Which real server has which slice of the passive range (placement "slices"), and which firewall mark each slice has.
+
+All of it follows from the cluster file alone, so that every director and every real server comes to the same answer. Virtual
+servers on one address with one passive range (ports 21 and 990, say) share their slices, told by the real servers' addresses.
+This module knows no engine and no packet filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ftpdirector.model import Cluster, IPAddress, PortRange, RealServer, VirtualServer
+
+Group = tuple[tuple[IPAddress, ...], PortRange]
+"""What virtual servers have in common that share their slices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """A slot of the passive range and the real server that has it, for good."""
+
+    slot: int
+    ports: PortRange
+    server: RealServer
+
+
+def group_of(virtual: VirtualServer) -> Group:
+    """Virtual servers with an equal group share their slices."""
+    return (tuple(sorted(virtual.addresses, key=lambda one: one.version)), virtual.passive_ports)
+
+
+def slices_of(cluster: Cluster, virtual: VirtualServer) -> tuple[Slice, ...]:
+    """The slices of all real servers of a virtual server and of those that share its range, in the order of the slots.
+
+    Pinned slots first; then each real server takes the first free one, in the order of the file.
+    """
+    return assign(sharing(cluster, virtual))
+
+
+def slice_of(cluster: Cluster, virtual: VirtualServer, server: RealServer) -> Slice:
+    """The slice of one real server; KeyError if it is not behind this virtual server."""
+    for one in slices_of(cluster, virtual):
+        if one.server.address == server.address:
+            return one
+    raise KeyError(server.name)
+
+
+def sharing(cluster: Cluster, virtual: VirtualServer) -> tuple[VirtualServer, ...]:
+    """The virtual servers that share this one's slices, itself among them, in the order of the file."""
+    group = group_of(virtual)
+    return tuple(one for one in cluster.virtual_servers if group_of(one) == group)
+
+
+def groups_of(cluster: Cluster) -> Mapping[Group, tuple[VirtualServer, ...]]:
+    """All virtual servers by what they share, in the order of the file."""
+    groups: dict[Group, list[VirtualServer]] = {}
+    for virtual in cluster.virtual_servers:
+        groups.setdefault(group_of(virtual), []).append(virtual)
+    return {group: tuple(virtuals) for group, virtuals in groups.items()}
+
+
+def assign(virtuals: tuple[VirtualServer, ...]) -> tuple[Slice, ...]:
+    """The slices of virtual servers that share a range (one value of `groups_of`)."""
+    parts = virtuals[0].passive_ports.cut(virtuals[0].slices)
+    servers: dict[IPAddress, RealServer] = {}
+    pinned: dict[IPAddress, int] = {}
+    for virtual in virtuals:
+        for server in virtual.real_servers:
+            servers.setdefault(server.address, server)
+            if server.slice is not None:
+                pinned.setdefault(server.address, server.slice)
+    # Two families of one real server are two real servers here: each announces its own port, in its own reply.
+    taken = set(pinned.values())
+    free = (slot for slot in range(len(parts)) if slot not in taken)
+    slots = {address: pinned[address] if address in pinned else next(free) for address in servers}
+    return tuple(
+        Slice(slot=slot, ports=parts[slot], server=servers[address])
+        for address, slot in sorted(slots.items(), key=lambda item: item[1])
+    )
+
+
+def slice_marks(cluster: Cluster) -> Mapping[Group, tuple[int, ...]]:
+    """The firewall mark of each slot of each group: the free ones after the first virtual server's own mark."""
+    taken = {virtual.firewall_mark for virtual in cluster.virtual_servers}
+    marks: dict[Group, tuple[int, ...]] = {}
+    for group, virtuals in groups_of(cluster).items():
+        free = _free_marks(virtuals[0].firewall_mark + 1, taken)
+        marks[group] = tuple(next(free) for _ in range(virtuals[0].slices))
+        taken.update(marks[group])
+    return marks
+
+
+def _free_marks(first: int, taken: set[int]) -> Iterator[int]:
+    mark = first
+    while True:
+        if mark not in taken:
+            yield mark
+        mark += 1
+
+
+def moved(before: Cluster, after: Cluster) -> Iterator[tuple[VirtualServer, Slice, Slice]]:
+    """Real servers whose slice another cluster file would move: their virtual server, the slice had, the slice to come."""
+    had = {
+        (group[0], one.server.address): one for group, virtuals in groups_of(before).items() for one in assign(virtuals)
+    }
+    for (addresses, _), virtuals in groups_of(after).items():
+        for one in assign(virtuals):
+            old = had.get((addresses, one.server.address))
+            if old is not None and old.ports != one.ports:
+                yield virtuals[0], old, one
