@@ -1,7 +1,8 @@
 """Which real server has which slice of the passive range (placement "slices"), and which firewall mark each slice has.
 
-All of it follows from the cluster file alone, so that every director and every real server comes to the same answer. Virtual
-servers on one address with one passive range (ports 21 and 990, say) share their slices, told by the real servers' addresses.
+All of it follows from the cluster file alone, so that every director and every real server comes to the same answer.
+Virtual servers on one address with one passive range (ports 21 and 990, say) share their slices; a real server is
+known by its address.
 This module knows no engine and no packet filter.
 """
 
@@ -100,7 +101,7 @@ def _free_marks(first: int, taken: set[int]) -> Iterator[int]:
 
 
 def moved(before: Cluster, after: Cluster) -> Iterator[tuple[VirtualServer, Slice, Slice]]:
-    """Real servers whose slice another cluster file would move: their virtual server, the slice had, the slice to come."""
+    """Real servers whose slice another cluster file would move: virtual server, slice had, slice to come."""
     had = {
         (group[0], one.server.address): one for group, virtuals in groups_of(before).items() for one in assign(virtuals)
     }
