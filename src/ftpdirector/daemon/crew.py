@@ -28,6 +28,7 @@ from ftpdirector.wanted import Key, Wanted
 
 _RESPAWN_AFTER_S: Final = 1.0
 _STOP_GRACE_S: Final = 5.0
+_ANSWER_S: Final = 5.0
 OnFailure = Callable[[Key, str], None]
 
 
@@ -41,7 +42,7 @@ class Crew(Protocol):
         """What was counted, one value a process, dead ones included."""
         ...
 
-    def sessions(self) -> list[SessionState]:
+    async def sessions(self) -> list[SessionState]:
         """The sessions that are open."""
         ...
 
@@ -84,7 +85,7 @@ class InProcess:
         """Of this process."""
         return [self._engine.snapshot_counters()]
 
-    def sessions(self) -> list[SessionState]:
+    async def sessions(self) -> list[SessionState]:
         """Of this process."""
         return list(self._engine.sessions())
 
@@ -106,7 +107,8 @@ class _Worker:
     writer: asyncio.StreamWriter
     passed: socket.socket
     ready: asyncio.Queue[messages.Ready]
-    report: messages.Report | None = None
+    sessions: asyncio.Queue[messages.Sessions]
+    counters: EngineCounters | None = None
     has: frozenset[Endpoint] = frozenset()
 
 
@@ -163,11 +165,17 @@ class Workers:
 
     def counters(self) -> list[EngineCounters]:
         """Of every worker that lives or lived."""
-        return self._retired + [worker.report.counters for worker in self._workers if worker and worker.report]
+        return self._retired + [worker.counters for worker in self._workers if worker and worker.counters]
 
-    def sessions(self) -> list[SessionState]:
-        """Of every worker."""
-        return [one for worker in self._workers if worker and worker.report for one in worker.report.sessions]
+    async def sessions(self) -> list[SessionState]:
+        """Of every worker that answers."""
+        found: list[SessionState] = []
+        for worker in [worker for worker in self._workers if worker]:
+            messages.write(worker.writer, messages.ListSessions())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ANSWER_S):
+                    found += (await worker.sessions.get()).sessions
+        return found
 
     async def stop(self, bound_s: float, *, grace_s: float = 0.0) -> None:
         """Tell all workers, wait for them, and end those that do not."""
@@ -226,7 +234,7 @@ class Workers:
         their_passed.close()
         passed.sendall(self._shared.key)
         reader, writer = await asyncio.open_connection(sock=pair)
-        worker = _Worker(process, reader, writer, passed, asyncio.Queue())
+        worker = _Worker(process, reader, writer, passed, asyncio.Queue(), asyncio.Queue())
         self._group.create_task(self._hear(index, worker))
         assert self._wanted is not None  # noqa: S101 - apply() set it
         await self._tell(worker, self._wanted)
@@ -249,11 +257,13 @@ class Workers:
             match message:
                 case messages.Ready():
                     worker.ready.put_nowait(message)
-                case messages.Report():
-                    worker.report = message
+                case messages.Report(counters):
+                    worker.counters = _joined(worker.counters, counters)
+                case messages.Sessions():
+                    worker.sessions.put_nowait(message)
                 case messages.SessionFailed(key, cause):
                     self._on_failure(key, cause)
-                case messages.Apply() | messages.Stop() | None:
+                case messages.Apply() | messages.Stop() | messages.ListSessions() | None:
                     break
         worker.writer.close()
         worker.passed.close()
@@ -262,8 +272,8 @@ class Workers:
             return
         worker.ready.put_nowait(messages.Ready(f"worker {index} ended with status {status}"))
         self._log.error("worker_died", worker=index, status=status)
-        if worker.report:
-            self._retired.append(_without_sessions(worker.report.counters))
+        if worker.counters:
+            self._retired.append(_without_sessions(worker.counters))
         self._workers[index] = None
         await asyncio.sleep(_RESPAWN_AFTER_S)
         async with self._turn:
@@ -279,6 +289,13 @@ def _pass(passed: socket.socket, fds: list[int]) -> None:
 
 def _fronts(cluster: Cluster) -> list[Endpoint]:
     return [Endpoint(address, virtual.port) for virtual in cluster.virtual_servers for address in virtual.addresses]
+
+
+def _joined(before: EngineCounters | None, news: EngineCounters) -> EngineCounters:
+    """A worker reports those virtual servers alone to which something happened."""
+    if before is None:
+        return news
+    return replace(news, virtual_servers={**before.virtual_servers, **news.virtual_servers})
 
 
 def _without_sessions(counters: EngineCounters) -> EngineCounters:

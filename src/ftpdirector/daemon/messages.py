@@ -43,9 +43,20 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """From the worker, every second: what it counted, and its sessions."""
+    """From the worker, every second: what it counted where something happened."""
 
     counters: EngineCounters
+
+
+@dataclass(frozen=True, slots=True)
+class ListSessions:
+    """To the worker: which sessions are open?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """From the worker: these."""
+
     sessions: tuple[SessionState, ...]
 
 
@@ -57,8 +68,8 @@ class SessionFailed:
     cause: str
 
 
-ToWorker = Apply | Stop
-FromWorker = Ready | Report | SessionFailed
+ToWorker = Apply | Stop | ListSessions
+FromWorker = Ready | Report | SessionFailed | Sessions
 
 
 def write(writer: asyncio.StreamWriter, message: ToWorker | FromWorker) -> None:

@@ -187,7 +187,7 @@ class Supervisor:
             case "status":
                 return {"ok": True, "status": dataclasses.asdict(app.snapshot())}, []
             case "sessions":
-                sessions = self._crew.sessions() if self._crew else []
+                sessions = await self._crew.sessions() if self._crew else []
                 return {"ok": True, "sessions": [dataclasses.asdict(one) for one in sessions]}, []
             case "drain":
                 return {"ok": True, "real_servers": app.override(name, Override.DRAIN)}, []

@@ -7,6 +7,7 @@ health check.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -52,7 +53,7 @@ async def _serve(pair: socket.socket, passed: socket.socket, counts: SharedCount
     )
 
     def report() -> None:
-        messages.write(writer, messages.Report(engine.snapshot_counters(), engine.sessions()))
+        messages.write(writer, messages.Report(engine.changed_counters()))
 
     async def report_for_ever() -> None:
         while True:
@@ -74,13 +75,18 @@ async def _serve(pair: socket.socket, passed: socket.socket, counts: SharedCount
                         else:
                             await engine.start(wanted)
                             started = True
+                        # What was configured stays: no later collection need walk it.
+                        gc.collect()
+                        gc.freeze()
                         messages.write(writer, messages.Ready())
                     except EngineError as error:
                         messages.write(writer, messages.Ready(str(error)))
                 case messages.Stop(bound_s, grace_s):
                     await engine.drain_and_stop(bound_s, grace_s=grace_s)
                     break
-                case messages.Ready() | messages.Report() | messages.SessionFailed() | None:
+                case messages.ListSessions():
+                    messages.write(writer, messages.Sessions(engine.sessions()))
+                case messages.Ready() | messages.Report() | messages.SessionFailed() | messages.Sessions() | None:
                     # The supervisor is gone: whoever replaces it has listeners of its own; finish what runs.
                     await engine.drain_and_stop(0 if message is not None else 60)
                     break

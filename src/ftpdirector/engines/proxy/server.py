@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
@@ -234,6 +234,7 @@ class ProxyEngine:
         self._pools: dict[tuple[IPAddress, PortRange], PortPool] = {}
         self._chance = random.SystemRandom()
         self._opened = 0
+        self._touched: set[str] = set()
         self._exhausted = False
         self._stopping = False
         self._empty = asyncio.Event()
@@ -276,26 +277,42 @@ class ProxyEngine:
         for server in wanted.cluster.virtual_servers:
             self._apply_virtual(server)
         names = {server.name for server in wanted.cluster.virtual_servers}
+        self._touched |= names
         for name in [name for name in self._virtual if name not in names]:
             del self._virtual[name]
 
     def snapshot_counters(self) -> EngineCounters:
         """What this process counted; `sessions` and `transfers` are this process's own, now."""
+        return self._count(self._virtual)
+
+    def changed_counters(self) -> EngineCounters:
+        """The same, for those virtual servers alone to which something happened since the last call."""
+        live = {link.behind.virtual.name for link in self._links}
+        names, self._touched = self._touched | live, set()
+        return self._count(names & self._virtual.keys())
+
+    def _count(self, names: Iterable[str]) -> EngineCounters:
         busy: dict[str, int] = {}
         for link in self._links:
             if link.session.transferring:
                 busy[link.behind.key] = busy.get(link.behind.key, 0) + 1
         servers: dict[str, VirtualServerCounters] = {}
-        for name, virtual in self._virtual.items():
-            endpoints = (_local_endpoint(front.sock) for front in self._fronts.values() if front.name == name)
+        for name in names:
+            virtual = self._virtual[name]
             servers[name] = VirtualServerCounters(
-                endpoints=tuple(str(endpoint) for endpoint in endpoints),
+                endpoints=tuple(str(_local_endpoint(front.sock)) for front in self._fronts_of(virtual.server)),
                 sessions=self._counts.own(virtual.key),
                 sessions_total=virtual.sessions_total,
                 refused_total=dict(virtual.refused),
                 real_servers={name: self._counters(behind, busy) for name, behind in virtual.real.items()},
             )
         return EngineCounters(virtual_servers=servers, data_setup=self.setup_times.histogram())
+
+    def _fronts_of(self, server: VirtualServer) -> Iterator[_Front]:
+        for address in server.addresses:
+            front = self._fronts.get(Endpoint(address, server.port))
+            if front is not None:
+                yield front
 
     def sessions(self) -> tuple[SessionState, ...]:
         """The sessions that are open now, in the order of their numbers."""
@@ -531,6 +548,7 @@ class ProxyEngine:
         return None
 
     def _count_client(self, name: str, client: str, change: int) -> tuple[int, int]:
+        self._touched.add(name)
         return self._counts.add(f"v\0{name}", change), self._counts.add(f"c\0{name}\0{client}", change)
 
     def _counters(self, behind: Behind, busy: Mapping[str, int]) -> RealServerCounters:

@@ -1,0 +1,95 @@
+"""What a host is to have, as values: modules, kernel settings, packet filter rules, files, services.
+
+An engine compiles a cluster file to a `HostSetup`; `change.plan` compares it with what the host has. This module knows
+no engine and touches no host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+TABLE: Final = "inet ftpdirector"
+"""The one nftables table that is ours."""
+CHAIN_PREFIX: Final = "FTPDIRECTOR"
+"""How the iptables chains that are ours begin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """A kernel module, loaded now and at each boot; `options` as in modprobe.d(5), `ports=21,2121`."""
+
+    name: str
+    reason: str
+    options: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl:
+    """A kernel setting, now and at each boot; `key` as sysctl(8) writes it."""
+
+    key: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFile:
+    """A file of ours, whole."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line of ours in a file that is someone else's; the file is made when there is none."""
+
+    path: str
+    line: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """An iptables chain of ours, what calls it, and its rules (without `-A NAME`)."""
+
+    table: str
+    name: str
+    called_from: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketFilterRules:
+    """The packet filter's part: a table of nft, or chains of iptables and of ip6tables. One of the two is empty."""
+
+    nft: str = ""
+    iptables: tuple[Chain, ...] = ()
+    ip6tables: tuple[Chain, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service that reads files of ours: its unit, how its files are tested, and where it writes its process id."""
+
+    unit: str
+    reads: tuple[str, ...]
+    test: tuple[str, ...]
+    pid_file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSetup:
+    """Everything, in the order in which it is put in place."""
+
+    modules: tuple[Module, ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
+    rules: PacketFilterRules = PacketFilterRules()
+    files: tuple[HostFile, ...] = ()
+    lines: tuple[Line, ...] = ()
+    services: tuple[Service, ...] = ()
+    units: tuple[str, ...] = ()
+    """Units of ours that are enabled for the next boot."""

@@ -1,0 +1,70 @@
+"""Packet filter rules -> iptables chains of our own, one rule a mark: for hosts whose rules are kept by iptables.
+
+This module knows no cluster and no IPVS; what the rules are for stands in `rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ftpdirector.change.setup import CHAIN_PREFIX, Chain
+from ftpdirector.engines.ipvs.rules import Mark, Rules, Translation
+from ftpdirector.model import PortRange
+
+
+def chains_of(rules: Rules, *, version: int) -> tuple[Chain, ...]:
+    """The chains for iptables (version 4) or ip6tables (6); empty where the family is not used."""
+    marks = [one for one in rules.marks if one.address.version == version]
+    translations = [one for one in rules.translations if one.server.version == version]
+    servers = [one for one in rules.real_servers if one.version == version]
+    chains = (
+        Chain(table="mangle", name=f"{CHAIN_PREFIX}-MARK", called_from="PREROUTING", rules=tuple(_marks(marks))),
+        Chain(
+            table="mangle", name=f"{CHAIN_PREFIX}-BACK", called_from="FORWARD", rules=tuple(_back(map(str, servers)))
+        ),
+        Chain(
+            table="nat",
+            name=f"{CHAIN_PREFIX}-ACTIVE",
+            called_from="POSTROUTING",
+            rules=tuple(_translations(translations)),
+        ),
+    )
+    return tuple(one for one in chains if one.rules)
+
+
+def _marks(marks: Sequence[Mark]) -> Iterator[str]:
+    for mark in marks:
+        yield (
+            f"-d {mark.address}/{mark.address.max_prefixlen} -p tcp -m tcp --dport {_ports(mark.ports)} "
+            f"-m comment --comment {_quoted(mark.reason)} -j MARK --set-xmark {mark.mark:#x}/0xffffffff"
+        )
+
+
+def _back(servers: Iterator[str]) -> Iterator[str]:
+    for server in servers:
+        width = 128 if ":" in server else 32
+        yield (
+            f"-s {server}/{width} -p tcp -m tcp ! --tcp-flags SYN,RST NONE "
+            f'-m comment --comment "opens a connection, or ends one" -j RETURN'
+        )
+        yield (
+            f"-s {server}/{width} -p tcp -m conntrack --ctstate INVALID,NEW,UNTRACKED "
+            f'-m comment --comment "belongs to a connection that another director knows" -j DROP'
+        )
+
+
+def _translations(translations: Sequence[Translation]) -> Iterator[str]:
+    for one in translations:
+        yield (
+            f"-s {one.server}/{one.server.max_prefixlen} -p tcp -m tcp --sport {_ports(one.ports)} "
+            f"-m comment --comment {_quoted(one.reason)} -j SNAT --to-source {one.to}"
+        )
+
+
+def _quoted(text: str) -> str:
+    """A comment as iptables-save writes it: at most 255 characters, in quotation marks."""
+    return '"' + text[:250].replace("\\", "").replace('"', "") + '"'
+
+
+def _ports(ports: PortRange) -> str:
+    return str(ports.first) if ports.first == ports.last else f"{ports.first}:{ports.last}"

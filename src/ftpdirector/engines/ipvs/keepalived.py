@@ -1,0 +1,190 @@
+"""A cluster -> keepalived.conf: IPVS services by firewall mark, verdicts by track file, floating addresses.
+
+Each line says why it is there. This module knows no packet filter; keepalived.conf(5) is its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+
+from ftpdirector.model import Cluster, Director, ForwardingMethod, IPAddress, Placement, RealServer, VirtualServer
+from ftpdirector.slices import assign, groups_of, slice_marks
+
+TRACKS = "/run/ftpdirector-tracks"
+"""Where `ftpdirector run` writes the verdicts. Apart from its runtime directory, which ends with it: keepalived goes on
+with the last verdict."""
+_LONGEST_TRANSFER_S = 86400
+_FINISHING_S = 120
+
+
+def track_name(virtual: VirtualServer, server: RealServer) -> str:
+    """The name of the verdict that keepalived follows, and of its file below TRACKS."""
+    return f"{virtual.name}_{server.name}"
+
+
+def format_keepalived(cluster: Cluster, me: Director | None) -> str:
+    """The whole file, for this director of the cluster; None where there is but one host and no floating address."""
+    return "\n".join(_file(cluster, me)) + "\n"
+
+
+def _file(cluster: Cluster, me: Director | None) -> Iterator[str]:
+    yield from _globals(cluster, me)
+    if me is not None:
+        yield from _vrrp(cluster, me)
+    for virtual in cluster.virtual_servers:
+        for server in virtual.real_servers:
+            yield from _track(virtual, server)
+    marks = slice_marks(cluster)
+    for virtual in cluster.virtual_servers:
+        for version in sorted({address.version for address in virtual.addresses}):
+            yield from _control_service(virtual, version)
+    for group, virtuals in groups_of(cluster).items():
+        if virtuals[0].placement is Placement.SLICES:
+            for one in assign(virtuals):
+                yield from _slice_service(virtuals[0], marks[group][one.slot], one.server, f"{one.slot}, {one.ports}")
+
+
+def _globals(cluster: Cluster, me: Director | None) -> Iterator[str]:
+    yield "global_defs {"
+    if me is not None:
+        yield f"    router_id {me.name}"
+    yield "    # A control connection idles while its transfer lasts: the kernel would forget it after 900 s."
+    yield f"    lvs_timeouts tcp {_LONGEST_TRANSFER_S} tcpfin {_FINISHING_S}"
+    if me is not None and len(cluster.directors) > 1:
+        yield "    # The other director learns of each connection, so that it can go on with them."
+        yield f"    lvs_sync_daemon {_inside(cluster)} outside id {cluster.vrrp.sync_id}"
+    yield "}"
+
+
+def _inside(cluster: Cluster) -> str:
+    return cluster.host.internal_interface or cluster.host.external_interface or "eth0"
+
+
+def _vrrp(cluster: Cluster, me: Director) -> Iterator[str]:
+    outside = _floating(one for virtual in cluster.virtual_servers for one in virtual.addresses)
+    inside = _floating(one for virtual in cluster.virtual_servers for one in virtual.gateway_addresses)
+    identifier = cluster.vrrp.virtual_router_id
+    if inside:
+        yield "# Both floating addresses move together: a real server's way out is where its clients come in."
+        yield "vrrp_sync_group ftpdirector {"
+        yield "    group {"
+        yield "        outside"
+        yield "        inside"
+        yield "    }"
+        yield "}"
+    yield from _instance("outside", cluster.host.external_interface or "eth0", identifier, me.priority, outside)
+    if inside:
+        yield from _instance("inside", _inside(cluster), identifier + 1, me.priority, inside)
+
+
+def _floating(addresses: Iterator[IPAddress]) -> tuple[IPAddress, ...]:
+    return tuple(dict.fromkeys(addresses))
+
+
+def _instance(
+    name: str, interface: str, identifier: int, priority: int, addresses: tuple[IPAddress, ...]
+) -> Iterator[str]:
+    lead = addresses[0].version
+    yield f"vrrp_instance {name} {{"
+    yield "    # No preemption: a director that comes back takes nothing from one that serves."
+    yield "    state BACKUP"
+    yield "    nopreempt"
+    yield f"    interface {interface}"
+    yield f"    virtual_router_id {identifier}"
+    yield f"    priority {priority}"
+    yield "    advert_int 1"
+    yield "    virtual_ipaddress {"
+    yield from (f"        {one}/{one.max_prefixlen}" for one in addresses if one.version == lead)
+    yield "    }"
+    others = [one for one in addresses if one.version != lead]
+    if others:
+        yield "    # One instance speaks one family; the other family's addresses move along."
+        yield "    virtual_ipaddress_excluded {"
+        yield from (f"        {one}/{one.max_prefixlen}" for one in others)
+        yield "    }"
+    yield "}"
+
+
+def _track(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
+    name = track_name(virtual, server)
+    yield f"track_file {name} {{"
+    yield f"    file {TRACKS}/{name}"
+    yield "    # 0: takes new sessions; anything else: none, but keeps those that it has."
+    yield "    weight 0"
+    yield "    init_file 0"
+    yield "}"
+
+
+def _control_service(virtual: VirtualServer, version: int) -> Iterator[str]:
+    servers = [one for one in virtual.real_servers if one.address.version == version]
+    if not servers:
+        return
+    yield f"# {virtual.name}: control connections, IPv{version}"
+    yield f"virtual_server fwmark {virtual.firewall_mark} {{"
+    yield from _head(virtual, virtual.scheduler)
+    yield from _persistence(virtual, version)
+    for server in servers:
+        yield from _real_server(virtual, server)
+    yield "}"
+
+
+def _head(virtual: VirtualServer, scheduler: str) -> Iterator[str]:
+    yield f"    lb_algo {scheduler}"
+    yield f"    lb_kind {_kind(virtual.forwarding)}"
+    yield "    protocol TCP"
+
+
+def _kind(method: ForwardingMethod) -> str:
+    match method:
+        case ForwardingMethod.NAT | ForwardingMethod.FULLNAT:
+            return "NAT"
+        case ForwardingMethod.DR:
+            return "DR"
+        case ForwardingMethod.TUN:
+            return "TUN"
+
+
+def _persistence(virtual: VirtualServer, version: int) -> Iterator[str]:
+    if not virtual.persistence_timeout_s:
+        return
+    yield "    # A client network keeps its real server for this long after its last connection."
+    yield f"    persistence_timeout {max(1, round(virtual.persistence_timeout_s))}"
+    if version == 4 and virtual.persistence_granularity_v4 != 32:
+        mask = IPv4Network((0, virtual.persistence_granularity_v4)).netmask
+        yield f"    persistence_granularity {mask}"
+    if version == 6 and virtual.persistence_granularity_v6 != 128:
+        yield f"    persistence_granularity {virtual.persistence_granularity_v6}"
+
+
+def _real_server(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
+    check = virtual.health_check
+    yield f"    # {server.name}"
+    yield f"    real_server {server.address} {server.port} {{"
+    yield f"        weight {server.weight}"
+    if server.max_sessions:
+        yield f"        uthreshold {server.max_sessions}"
+    yield "        # A server that fails keeps what it holds: weight 0, not removed."
+    yield "        inhibit_on_failure"
+    yield "        # The verdict of `ftpdirector run`."
+    yield "        FILE_CHECK {"
+    yield f"            track_file {track_name(virtual, server)}"
+    yield "        }"
+    yield "        # The floor, with nobody else there to look."
+    yield "        TCP_CHECK {"
+    yield f"            connect_timeout {max(1, round(check.timeout_s))}"
+    yield f"            retry {max(0, check.fall - 1)}"
+    yield f"            delay_loop {max(1, round(check.interval_s))}"
+    yield "        }"
+    yield "    }"
+
+
+def _slice_service(virtual: VirtualServer, mark: int, server: RealServer, what: str) -> Iterator[str]:
+    yield f"# slice {what}: one server, whatever its verdict: a session that it holds opens its data connections"
+    yield f"virtual_server fwmark {mark} {{"
+    yield from _head(virtual, "rr")
+    yield "    # Port 0: the port that the client asked for, which the server announced."
+    yield f"    real_server {server.address} 0 {{"
+    yield "        weight 1"
+    yield "    }"
+    yield "}"

@@ -1,0 +1,149 @@
+"""A cluster -> the packet filter rules beside IPVS, as values: what is marked, what is translated, what is dropped.
+
+They print as nft (`nft`) and as iptables (`iptables`). This module knows no syntax of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ftpdirector.model import (
+    HIGHEST_PORT,
+    Cluster,
+    ForwardingMethod,
+    IPAddress,
+    Placement,
+    PortRange,
+    RealServer,
+    ServerSoftware,
+    VirtualServer,
+)
+from ftpdirector.slices import assign, groups_of, slice_marks
+
+FTP_DATA_PORT_OFFSET = 1
+"""A server's active data connections leave from its control port less one (RFC 959 section 3.2)."""
+_BINDS_DATA_PORT = (ServerSoftware.VSFTPD, ServerSoftware.PROFTPD)
+"""They connect from the data port and nowhere else; the others fall back to ports that they do not tell."""
+
+
+RealServerOf = tuple[IPAddress, IPAddress]
+"""The addresses of a real server and of the virtual server that it stands behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """TCP packets to these ports of a virtual address get this firewall mark."""
+
+    address: IPAddress
+    ports: PortRange
+    mark: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Translation:
+    """New TCP connections of a real server from these ports leave with the virtual address as their source."""
+
+    server: IPAddress
+    ports: PortRange
+    to: IPAddress
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """All of it. `real_servers` are those whose packets pass the director on their way back."""
+
+    marks: tuple[Mark, ...]
+    translations: tuple[Translation, ...]
+    real_servers: tuple[IPAddress, ...]
+
+
+def rules_of(cluster: Cluster) -> Rules:
+    """The rules beside IPVS for every virtual server, in the order of the file."""
+    by_nat = [one for one in cluster.virtual_servers if one.forwarding is ForwardingMethod.NAT]
+    return Rules(
+        marks=tuple(_marks(cluster)),
+        translations=tuple(_translations(by_nat)),
+        real_servers=tuple(dict.fromkeys(server.address for one in by_nat for server in one.real_servers)),
+    )
+
+
+def _marks(cluster: Cluster) -> Iterator[Mark]:
+    for virtual in cluster.virtual_servers:
+        for address in virtual.addresses:
+            yield from _own_marks(virtual, address)
+    marks = slice_marks(cluster)
+    for group, virtuals in groups_of(cluster).items():
+        if virtuals[0].placement is not Placement.SLICES:
+            continue
+        for one in assign(virtuals):
+            for address in virtuals[0].addresses:
+                if address.version == one.server.address.version:
+                    yield Mark(
+                        address=address,
+                        ports=one.ports,
+                        mark=marks[group][one.slot],
+                        reason=f"slice {one.slot}: what {one.server.name} announces",
+                    )
+
+
+def _own_marks(virtual: VirtualServer, address: IPAddress) -> Iterator[Mark]:
+    def mark(ports: PortRange, reason: str) -> Mark:
+        return Mark(address=address, ports=ports, mark=virtual.firewall_mark, reason=f"{virtual.name}: {reason}")
+
+    control = PortRange(virtual.port, virtual.port)
+    yield mark(control, "control connections")
+    if not _one_mark_for_all(virtual):
+        return
+    yield mark(virtual.passive_ports, "passive data connections follow their control connection by persistence")
+    if virtual.forwarding is not ForwardingMethod.NAT:
+        data_port = virtual.port - FTP_DATA_PORT_OFFSET
+        yield mark(PortRange(data_port, data_port), "answers to active data connections, which bypass the director")
+
+
+def _one_mark_for_all(virtual: VirtualServer) -> bool:
+    match virtual.placement:
+        case Placement.PERSISTENCE:
+            return True
+        case Placement.HELPER:
+            return virtual.persistence_timeout_s > 0
+        case Placement.SLICES:
+            return False
+
+
+def _translations(virtuals: Sequence[VirtualServer]) -> Iterator[Translation]:
+    behind: dict[RealServerOf, list[RealServer]] = {}
+    listens: dict[RealServerOf, list[PortRange]] = {}
+    for virtual in virtuals:
+        for server in virtual.real_servers:
+            for address in virtual.addresses:
+                if address.version == server.address.version:
+                    behind.setdefault((server.address, address), []).append(server)
+                    listens.setdefault((server.address, address), []).extend(
+                        (PortRange(server.port, server.port), virtual.passive_ports)
+                    )
+    for (source, to), servers in behind.items():
+        for ports in _active_ports(servers, listens[source, to]):
+            yield Translation(
+                server=source,
+                ports=ports,
+                to=to,
+                reason=f"{servers[0].name}: active data connections come from the virtual address",
+            )
+
+
+def _active_ports(servers: Sequence[RealServer], listens: Sequence[PortRange]) -> Iterator[PortRange]:
+    if all(server.server in _BINDS_DATA_PORT and server.port > FTP_DATA_PORT_OFFSET for server in servers):
+        for port in sorted({server.port - FTP_DATA_PORT_OFFSET for server in servers}):
+            yield PortRange(port, port)
+        return
+    # Any port but those that the server listens on: answers of passive connections are no new connections.
+    first = 1
+    for used in sorted(listens, key=lambda one: one.first):
+        if first < used.first:
+            yield PortRange(first, used.first - 1)
+        first = max(first, used.last + 1)
+    if first <= HIGHEST_PORT:
+        yield PortRange(first, HIGHEST_PORT)
