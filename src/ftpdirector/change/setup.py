@@ -52,6 +52,15 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A symbolic link of ours."""
+
+    path: str
+    to: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
     """An iptables chain of ours, what calls it, and its rules (without `-A NAME`)."""
 
@@ -75,7 +84,10 @@ class Service:
     """A service that reads files of ours: its unit, how its files are tested, and where it writes its process id."""
 
     unit: str
+    program: tuple[str, ...]
+    """How it is started where systemd does not run."""
     reads: tuple[str, ...]
+    """Files, or the path of a line; a change of one has it read them anew."""
     test: tuple[str, ...]
     pid_file: str
     reason: str
@@ -90,6 +102,5 @@ class HostSetup:
     rules: PacketFilterRules = PacketFilterRules()
     files: tuple[HostFile, ...] = ()
     lines: tuple[Line, ...] = ()
+    links: tuple[Link, ...] = ()
     services: tuple[Service, ...] = ()
-    units: tuple[str, ...] = ()
-    """Units of ours that are enabled for the next boot."""

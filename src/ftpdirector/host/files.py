@@ -1,15 +1,101 @@
-"""Files of the host: read a password, raise the limit of open files. This module knows no cluster."""
+"""Files of the host: read, replace atomically, raise the limit of open files. This module knows no cluster."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import resource
+import stat
+import tempfile
 from pathlib import Path
+
+from ftpdirector.errors import HostError
 
 
 def read_first_line(path: str) -> str:
     """The first line of a small file, without its end; OSError when it cannot be read."""
     with Path(path).open(encoding="utf-8", errors="surrogateescape") as file:
         return file.readline(4096).rstrip("\r\n")
+
+
+def read_text(path: Path) -> str | None:
+    """The whole file, any bytes in it kept; None when there is none. Raises `HostError`."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise HostError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def mode_of(path: Path) -> int | None:
+    """The permission bits; None when there is no file."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
+
+
+def replace_text(path: Path, text: str | None, *, mode: int | None = None) -> None:
+    """Put the whole text in the place of the file, or remove it (None): a reader sees the old one or the new one.
+
+    `mode` None keeps the permission bits that the file has (0644 where there is none). A link is followed: what it
+    points to is replaced. Directories are made. Raises `HostError`.
+    """
+    try:
+        real = path.resolve()
+        if text is None:
+            real.unlink(missing_ok=True)
+        else:
+            real.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _write(real, text, mode if mode is not None else mode_of(real) or 0o644)
+        _sync_directory(real.parent)
+    except OSError as error:
+        raise HostError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _sync_directory(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_link(path: Path) -> str | None:
+    """Where a symbolic link points; None when there is none."""
+    try:
+        return str(path.readlink())
+    except (FileNotFoundError, OSError):
+        return None
+
+
+def replace_link(path: Path, target: str | None) -> None:
+    """Make, replace or remove (None) a symbolic link. Raises `HostError`."""
+    try:
+        if path.is_symlink():
+            path.unlink()
+        if target is not None:
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            path.symlink_to(target)
+    except OSError as error:
+        raise HostError(f"{path}: cannot be linked: {error.strerror}") from error
 
 
 def raise_open_files_limit() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ftpdirector.change.setup import HostFile, HostSetup, Line, Module, PacketFilterRules, Service, Sysctl
+from ftpdirector.change.setup import HostFile, HostSetup, Line, Link, Module, PacketFilterRules, Service, Sysctl
 from ftpdirector.engines.ipvs.iptables import chains_of
 from ftpdirector.engines.ipvs.keepalived import TRACKS, format_keepalived
 from ftpdirector.engines.ipvs.nft import format_nft
@@ -68,14 +68,24 @@ def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
         services=(
             Service(
                 unit="keepalived.service",
-                reads=(KEEPALIVED_FILE,),
+                program=("keepalived", "--use-file=/etc/keepalived/keepalived.conf"),
+                reads=(KEEPALIVED_FILE, "/etc/keepalived/keepalived.conf"),
                 test=("keepalived", "--config-test", "--use-file=/etc/keepalived/keepalived.conf"),
                 pid_file="/run/keepalived.pid",
                 reason="it puts the virtual servers into IPVS",
             ),
         ),
-        units=(RULES_UNIT,) if by_nft else (),
+        links=tuple(_enabled()) if by_nft else (),
     )
+
+
+def _enabled() -> Iterator[Link]:
+    for wants in ("multi-user.target.wants", "keepalived.service.wants"):
+        yield Link(
+            path=f"/etc/systemd/system/{wants}/{RULES_UNIT}",
+            to=_unit_path(),
+            reason="the rules are loaded at boot, before keepalived",
+        )
 
 
 def _unit_path() -> str:

@@ -1,0 +1,67 @@
+"""The packet filters: nft(8), iptables-save(8) and iptables-restore(8), as child processes.
+
+In a process of its own, because libnftables may abort the one that it lives in. This module knows no rule.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ftpdirector.errors import HostError
+from ftpdirector.host.run import run_program
+
+_EMPTY_NETWORK: Final = ("unshare", "--net", "--")
+
+
+def list_table(table: str) -> str | None:
+    """A table as nft prints it, without counters; None when there is none (`table` is family and name)."""
+    if table not in [line.removeprefix("table ") for line in run_program("nft", "list", "tables").splitlines()]:
+        return None
+    return run_program("nft", "--stateless", "list", "table", *table.split())
+
+
+def load_nft(text: str) -> None:
+    """Carry out an nft file as one transaction. Raises `HostError`; nothing has changed then."""
+    run_program("nft", "--file", "-", given=text)
+
+
+def delete_table(table: str) -> None:
+    """Delete a table with all that is in it, or nothing when there is none."""
+    load_nft(f"add table {table}\ndelete table {table}\n")
+
+
+def list_as_loaded(text: str, table: str) -> str:
+    """A table as nft would print it, had the file been loaded: in a network of its own, which ends with the call.
+
+    Raises `HostError` when the kernel refuses the file.
+    """
+    script = 'nft --file - && exec nft --stateless list table "$1" "$2"'
+    return run_program(*_EMPTY_NETWORK, "sh", "-c", script, "sh", *table.split(), given=text)
+
+
+def save_iptables(version: int) -> str:
+    """Every rule of iptables (4) or ip6tables (6), as iptables-save prints them."""
+    return run_program(_iptables(version, "save"))
+
+
+def restore_iptables(version: int, text: str) -> None:
+    """Carry out an iptables-restore text; one table is one transaction. What it does not name is left alone."""
+    run_program(_iptables(version, "restore"), "--noflush", given=text)
+
+
+def save_as_restored(version: int, text: str) -> str:
+    """What iptables-save would print, had the text been restored into empty tables."""
+    script = '"$1" --noflush && exec "$2"'
+    return run_program(
+        *_EMPTY_NETWORK, "sh", "-c", script, "sh", _iptables(version, "restore"), _iptables(version, "save"), given=text
+    )
+
+
+def _iptables(version: int, verb: str) -> str:
+    match version:
+        case 4:
+            return f"iptables-{verb}"
+        case 6:
+            return f"ip6tables-{verb}"
+        case _:
+            raise HostError(f"no packet filter for IPv{version}")

@@ -1,0 +1,63 @@
+"""Services of the host: systemd where it runs, process ids where it does not. This module knows no service's files."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Final
+
+from ftpdirector.errors import HostError
+from ftpdirector.host.run import run_program
+
+_SYSTEMD_RUNS: Final = Path("/run/systemd/system")
+
+
+def systemd_runs() -> bool:
+    """Whether systemd is the service manager of this host (sd_booted(3))."""
+    return _SYSTEMD_RUNS.is_dir()
+
+
+def process_of(pid_file: str) -> int | None:
+    """The process that a process id file names, if it lives."""
+    try:
+        pid = int(Path(pid_file).read_text(encoding="ascii").strip()[:10])
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return None
+    return pid
+
+
+def read_units_anew() -> None:
+    """Have systemd read unit files that have changed."""
+    if systemd_runs():
+        run_program("systemctl", "daemon-reload")
+
+
+def reload_service(unit: str, pid_file: str) -> None:
+    """Have a running service read its files anew. Raises `HostError`."""
+    if systemd_runs():
+        run_program("systemctl", "reload", unit)
+        return
+    pid = process_of(pid_file)
+    if pid is None:
+        raise HostError(f"{unit}: no process to reload (looked at {pid_file})")
+    os.kill(pid, signal.SIGHUP)
+
+
+def start_service(unit: str, program: tuple[str, ...]) -> None:
+    """Start it, by systemd, or as a daemon where systemd does not run. Raises `HostError`."""
+    if systemd_runs():
+        run_program("systemctl", "start", unit)
+    else:
+        run_program(*program)
+
+
+def stop_service(unit: str, pid_file: str) -> None:
+    """Stop it."""
+    if systemd_runs():
+        run_program("systemctl", "stop", unit)
+        return
+    pid = process_of(pid_file)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
