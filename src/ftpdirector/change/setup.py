@@ -86,8 +86,10 @@ class Service:
     unit: str
     program: tuple[str, ...]
     """How it is started where systemd does not run."""
+    main_file: str
+    """It is stopped when this file is gone."""
     reads: tuple[str, ...]
-    """Files, or the path of a line; a change of one has it read them anew."""
+    """Files beside it; a change of one has it read them anew."""
     test: tuple[str, ...]
     pid_file: str
     reason: str

@@ -15,6 +15,7 @@ from ftpdirector.engines.ipvs.nft import format_nft
 from ftpdirector.engines.ipvs.rules import rules_of
 from ftpdirector.model import Cluster, Director, ForwardingMethod, PacketFilter, Placement
 
+_KEEPALIVED_MAIN: Final = "/etc/keepalived/keepalived.conf"
 KEEPALIVED_FILE: Final = "/etc/keepalived/ftpdirector.conf"
 RULES_FILE: Final = "/etc/ftpdirector/ftpdirector.nft"
 RULES_UNIT: Final = "ftpdirector-rules.service"
@@ -60,7 +61,7 @@ def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
         ),
         lines=(
             Line(
-                path="/etc/keepalived/keepalived.conf",
+                path=_KEEPALIVED_MAIN,
                 line=f"include {KEEPALIVED_FILE}",
                 reason="keepalived reads our file beside its own",
             ),
@@ -68,9 +69,10 @@ def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
         services=(
             Service(
                 unit="keepalived.service",
-                program=("keepalived", "--use-file=/etc/keepalived/keepalived.conf"),
-                reads=(KEEPALIVED_FILE, "/etc/keepalived/keepalived.conf"),
-                test=("keepalived", "--config-test", "--use-file=/etc/keepalived/keepalived.conf"),
+                program=("keepalived", f"--use-file={_KEEPALIVED_MAIN}"),
+                main_file=_KEEPALIVED_MAIN,
+                reads=(KEEPALIVED_FILE,),
+                test=("keepalived", "--config-test", f"--use-file={_KEEPALIVED_MAIN}"),
                 pid_file="/run/keepalived.pid",
                 reason="it puts the virtual servers into IPVS",
             ),

@@ -1,0 +1,105 @@
+"""What the commands share that change a host: which director it is, what it is to have, where it is remembered.
+
+This module knows no command.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ftpdirector.change.carry_out import Host, Plan, undo
+from ftpdirector.change.journal import DIRECTORY, Memory
+from ftpdirector.change.plan import format_change
+from ftpdirector.change.setup import HostSetup
+from ftpdirector.change.things import Place
+from ftpdirector.config.decode import decode, load
+from ftpdirector.engines.ipvs.compile import compile_host
+from ftpdirector.errors import EngineError
+from ftpdirector.host.addresses import is_local
+from ftpdirector.model import Cluster, Director, Engine
+from ftpdirector.slices import moved
+
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--as", metavar="NAME", help="Which director this host is; told by its addresses otherwise.", show_default=False
+    ),
+]
+Root = Annotated[
+    Path,
+    typer.Option("--root", metavar="DIR", help="Write the files below this directory, and touch nothing else."),
+]
+
+
+def host_below(root: Path) -> Host:
+    """The host whose files stand below `root`, and what is remembered of it."""
+    place = Place(root)
+    return Host(place=place, memory=Memory(place.path(DIRECTORY)))
+
+
+def director_of(cluster: Cluster, name: str | None) -> Director | None:
+    """The director that this host is; None in a file that names none. An `EngineError` when it cannot be told."""
+    if not cluster.directors:
+        return None
+    known = ", ".join(f"{one.name} ({one.address})" for one in cluster.directors)
+    if name is not None:
+        for one in cluster.directors:
+            if one.name == name:
+                return one
+        raise EngineError(f'no director is called "{name}"; known: {known}')
+    here = [one for one in cluster.directors if is_local(one.address)]
+    if len(here) != 1:
+        raise EngineError(f"this host is none of the directors, or more than one: {known}; say which with --as NAME")
+    return here[0]
+
+
+def setup_of(cluster: Cluster, name: str | None) -> HostSetup:
+    """Everything that this host is to have. An `EngineError` for an engine that changes no host."""
+    match cluster.engine:
+        case Engine.PROXY:
+            raise EngineError('engine "proxy" needs nothing of the host: start it with ftpdirector run')
+        case Engine.IPVS:
+            return compile_host(cluster, director_of(cluster, name))
+        case Engine.NFTABLES:
+            raise EngineError('engine "nftables" is not there yet; use "ipvs" or "proxy"')
+
+
+def read_cluster(file: Path) -> tuple[Cluster, str]:
+    """The cluster and the text that it was read from."""
+    return load(file).cluster, file.read_text(encoding="utf-8")
+
+
+def put_back(host: Host, *, now_s: float) -> None:
+    """Undo what a command left half done that was killed, or what nobody confirmed in time."""
+    journal = host.memory.journal()
+    if journal is None:
+        return
+    if journal.confirm_by_s > now_s:
+        left_s = journal.confirm_by_s - now_s
+        raise EngineError(f"an apply waits {left_s:.0f} s more to be confirmed: ftpdirector confirm")
+    undo(host)
+    print("an earlier apply had not ended: it was put back first")
+
+
+def moved_slices(host: Host, cluster: Cluster) -> list[str]:
+    """The real servers whose slice the new file moves, against what was applied last; one line each."""
+    text = host.memory.manifest().cluster
+    if not text:
+        return []
+    return [
+        f'virtual_server "{virtual.name}": real_server "{had.server.name}": slice {had.slot} ({had.ports})'
+        f" -> {will.slot} ({will.ports})"
+        for virtual, had, will in moved(decode(text, source="applied before"), cluster)
+    ]
+
+
+def show_plan(planned: Plan) -> None:
+    """For a person: every change with its reason, then who is told."""
+    for change in planned.changes:
+        for line in format_change(change):
+            print(line)
+    for service in planned.tells:
+        print(f"reload {service.unit}  # {service.reason}")

@@ -1,0 +1,39 @@
+"""`ftpdirector plan`: what `apply` would change, as a diff. This module changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ftpdirector.change.carry_out import plan
+from ftpdirector.cli.host import As, Root, host_below, moved_slices, read_cluster, setup_of, show_plan
+from ftpdirector.cli.options import ClusterFile, Json, show_json
+
+EXAMPLES = (
+    "Examples: ftpdirector plan cluster.toml; ftpdirector plan cluster.toml --json."
+    " Exit: 0 nothing to change, 2 changes, 1 error."
+)
+CHANGES = 2
+
+
+def command(file: ClusterFile, root: Root = Path("/"), name: As = None, as_json: Json = False) -> int:
+    """Show what apply would change on this host."""
+    cluster, text = read_cluster(file)
+    host = host_below(root)
+    planned = plan(host, setup_of(cluster, name), cluster=text)
+    moves = moved_slices(host, cluster)
+    if as_json:
+        show_json(
+            {
+                "changes": [dataclasses.asdict(one) for one in planned.changes],
+                "services": [one.unit for one in planned.tells],
+                "moved_slices": moves,
+            }
+        )
+    else:
+        show_plan(planned)
+        for move in moves:
+            print(f"moved slice: {move}")
+        if not planned:
+            print("nothing to change")
+    return CHANGES if planned else 0
