@@ -53,7 +53,7 @@ OPENS_LATER = "a data connection is opened for a transfer (RFC 959 section 3.2),
 HELD_BACK = (
     "a command in a transfer, ABOR and STAT apart, waits for its end; the test reads no data until it is answered"
 )
-LATE_PORT = "a transfer command before any PASV or PORT is 425 at once; pyftpdlib looks at the file first, then waits for PORT"
+LATE_PORT = "a transfer before any PASV or PORT is 425 at once; pyftpdlib looks at the file first, then waits for PORT"
 OWN_PORTS = "the address and the port of a PASV are the director's, whatever the server announces"
 TOO_MANY = "a 421 in place of a greeting means: try the next server, and offer this one no more until a look finds room"
 
