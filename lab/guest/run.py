@@ -81,8 +81,8 @@ def _emulator(release: str, job: Path) -> list[str]:
         f"console=ttyS0 quiet loglevel=1 panic=-1 reboot=t mitigations=off guest_modules={kernel}/lib/modules/{release}"
     )
     return [
-        "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-smp", "2", "-cpu", "max", "-m", "1024",
-        "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
+        "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-smp", "2", "-cpu", "max",
+        "-m", "1024", "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot",
         "-kernel", f"{kernel}/boot/vmlinuz-{release}", "-initrd", str(GUEST / "initrd.gz"), "-append", words,
         "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
         "-device", "virtio-9p-pci,fsdev=root,mount_tag=root",
