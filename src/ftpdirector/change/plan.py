@@ -145,8 +145,8 @@ def format_change(change: Change) -> Iterator[str]:
             yield f"{verb} {change.key.kind} {target}{why}"
         case Kind.FILE | Kind.NFT | Kind.IPTABLES | Kind.SAVED:
             yield f"{verb} {change.key.kind} {target}{why}"
-            after = change.after if change.shown is None else change.shown
-            yield from _diff(change.before or "", after or "")
+            if change.after is not None:  # what goes away is nothing to read again
+                yield from _diff(change.before or "", change.after if change.shown is None else change.shown)
             if change.mode_before not in (None, change.mode_after) and change.mode_after is not None:
                 yield f"    mode {change.mode_before:04o} -> {change.mode_after:04o}"
 

@@ -132,7 +132,6 @@ def _control_service(virtual: VirtualServer, version: int) -> Iterator[str]:
 def _head(virtual: VirtualServer, scheduler: str) -> Iterator[str]:
     yield f"    lb_algo {scheduler}"
     yield f"    lb_kind {_kind(virtual.forwarding)}"
-    yield "    protocol TCP"
 
 
 def _kind(method: ForwardingMethod) -> str:
