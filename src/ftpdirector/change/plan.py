@@ -22,6 +22,7 @@ class Kind(StrEnum):
     SYSCTL = "sysctl"
     NFT = "nft"
     IPTABLES = "iptables"
+    FOLDER = "folder"
     FILE = "file"
     LINE = "line"
     SAVED = "saved"
@@ -84,6 +85,8 @@ def items_of(setup: HostSetup, *, saved_paths: Mapping[int, str]) -> dict[Key, I
                 items[Key(Kind.SAVED, saved_paths[version])] = Item(
                     value=block_of(chains), reason="loaded at boot by the distribution's service"
                 )
+    for folder in setup.folders:
+        items[Key(Kind.FOLDER, folder.path)] = Item(value="", reason=folder.reason)
     for file in setup.files:
         items[Key(Kind.FILE, file.path)] = Item(value=file.text, mode=file.mode)
     for line in setup.lines:
@@ -141,7 +144,7 @@ def format_change(change: Change) -> Iterator[str]:
             yield f"{verb} module {target} {change.after or ''}".rstrip() + why
         case Kind.SYSCTL:
             yield f"set {target} = {change.after} (was {change.before}){why}"
-        case Kind.LINE | Kind.LINK:
+        case Kind.LINE | Kind.LINK | Kind.FOLDER:
             yield f"{verb} {change.key.kind} {target}{why}"
         case Kind.FILE | Kind.NFT | Kind.IPTABLES | Kind.SAVED:
             yield f"{verb} {change.key.kind} {target}{why}"

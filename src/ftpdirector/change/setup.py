@@ -43,6 +43,14 @@ class HostFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A directory of ours, now; whoever makes it at boot is another matter (tmpfiles.d(5))."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
     """A line of ours in a file that is someone else's; the file is made when there is none."""
 
@@ -102,6 +110,7 @@ class HostSetup:
     modules: tuple[Module, ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
     rules: PacketFilterRules = PacketFilterRules()
+    folders: tuple[Folder, ...] = ()
     files: tuple[HostFile, ...] = ()
     lines: tuple[Line, ...] = ()
     links: tuple[Link, ...] = ()

@@ -99,6 +99,16 @@ def _put_iptables(place: Place, key: Key, value: str | None, mode: int | None) -
     packetfilter.restore_iptables(version, restoring(value or "", present=present))
 
 
+def _look_folder(place: Place, key: Key, item: Item | None) -> Found:
+    del item
+    return Found(value="" if place.path(key.target).is_dir() else None)
+
+
+def _put_folder(place: Place, key: Key, value: str | None, mode: int | None) -> None:
+    del mode
+    files.keep_folder(place.path(key.target), wanted=value is not None)
+
+
 def _look_file(place: Place, key: Key, item: Item | None) -> Found:
     del item
     path = place.path(key.target)
@@ -153,6 +163,7 @@ _LOOK: Final[Mapping[Kind, Callable[[Place, Key, Item | None], Found]]] = {
     Kind.SYSCTL: _look_sysctl,
     Kind.NFT: _look_nft,
     Kind.IPTABLES: _look_iptables,
+    Kind.FOLDER: _look_folder,
     Kind.FILE: _look_file,
     Kind.LINE: _look_line,
     Kind.SAVED: _look_saved,
@@ -163,6 +174,7 @@ _PUT: Final[Mapping[Kind, Callable[[Place, Key, str | None, int | None], None]]]
     Kind.SYSCTL: _put_sysctl,
     Kind.NFT: _put_nft,
     Kind.IPTABLES: _put_iptables,
+    Kind.FOLDER: _put_folder,
     Kind.FILE: _put_file,
     Kind.LINE: _put_line,
     Kind.SAVED: _put_saved,

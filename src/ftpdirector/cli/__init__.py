@@ -27,10 +27,10 @@ COMMANDS: Final = (
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
+def execute(arguments: Sequence[str]) -> int:
     """Carry out one command line; the exit code. What is wrong goes to standard error."""
     name = next((word for word in arguments if not word.startswith("-")), "")
     command = typer.main.get_command(application((name,) if name in COMMANDS else COMMANDS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -76,6 +77,17 @@ def _sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def keep_folder(path: Path, *, wanted: bool) -> None:
+    """Make a directory, or remove it with the files in it. Raises `HostError`."""
+    try:
+        if wanted:
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        elif path.is_dir():
+            shutil.rmtree(path)
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}") from error
 
 
 def read_link(path: Path) -> str | None:

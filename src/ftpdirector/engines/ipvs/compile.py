@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ftpdirector.change.setup import HostFile, HostSetup, Line, Link, Module, PacketFilterRules, Service, Sysctl
+from ftpdirector.change.setup import Folder, HostFile, HostSetup, Line, Link, Module, PacketFilterRules, Service, Sysctl
 from ftpdirector.engines.ipvs.iptables import chains_of
 from ftpdirector.engines.ipvs.keepalived import TRACKS, format_keepalived
 from ftpdirector.engines.ipvs.nft import format_nft
@@ -54,6 +54,7 @@ def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
         rules=PacketFilterRules(nft=text)
         if by_nft
         else PacketFilterRules(iptables=chains_of(rules, version=4), ip6tables=chains_of(rules, version=6)),
+        folders=(Folder(path=TRACKS, reason="verdicts for keepalived"),),
         files=(
             *_boot_files(modules, sysctls),
             *((HostFile(path=RULES_FILE, text=text), HostFile(path=_unit_path(), text=_UNIT)) if by_nft else ()),
