@@ -151,7 +151,7 @@ class Workers:
     async def apply(self, wanted: Wanted) -> None:
         """Listen where it is new, tell all workers, then stop to listen where it is gone."""
         async with self._turn:
-            fronts = _fronts(wanted.cluster)
+            fronts = fronts_of(wanted.cluster)
             fresh = self._listen([endpoint for endpoint in fronts if endpoint not in self._listeners])
             self._listeners.update(fresh)
             self._wanted = wanted
@@ -241,7 +241,7 @@ class Workers:
         return worker
 
     async def _tell(self, worker: _Worker, wanted: Wanted) -> None:
-        fronts = _fronts(wanted.cluster)
+        fronts = fronts_of(wanted.cluster)
         fresh = tuple(endpoint for endpoint in fronts if endpoint not in worker.has)
         messages.write(worker.writer, messages.Apply(wanted, fresh))
         # In a thread: a socket pair holds a few hundred descriptors, and the worker takes them once it has the message.
@@ -287,7 +287,8 @@ def _pass(passed: socket.socket, fds: list[int]) -> None:
             socket.send_fds(passed, [b"s"], [fd])
 
 
-def _fronts(cluster: Cluster) -> list[Endpoint]:
+def fronts_of(cluster: Cluster) -> list[Endpoint]:
+    """Where clients connect to."""
     return [Endpoint(address, virtual.port) for virtual in cluster.virtual_servers for address in virtual.addresses]
 
 

@@ -21,7 +21,7 @@ import structlog
 from ftpdirector.config.decode import load
 from ftpdirector.daemon.app import App, require_proxy
 from ftpdirector.daemon.control import Answer, ControlClient, ControlServer
-from ftpdirector.daemon.crew import Crew, InProcess, Workers
+from ftpdirector.daemon.crew import Crew, InProcess, Workers, fronts_of
 from ftpdirector.errors import ConfigError, ControlError, EngineError
 from ftpdirector.host.files import raise_open_files_limit
 from ftpdirector.host.notify import inherited_sockets, notify, watchdog_interval_s
@@ -158,8 +158,8 @@ class Supervisor:
         for place in range(0, len(fds), 250):
             notify("FDSTORE=1", "FDNAME=ftpdirector", fds=fds[place : place + 250])
         notify("READY=1", "STATUS=serving")
-        shown = [str(endpoint) for endpoint in crew.listeners][:_LISTENERS_SHOWN]
-        self._log.info("ready", listeners=len(crew.listeners), listening=" ".join(shown))
+        fronts = [str(one) for one in fronts_of(self._app.cluster)]
+        self._log.info("ready", listeners=len(fronts), listening=" ".join(fronts[:_LISTENERS_SHOWN]))
 
     async def _reload_for_ever(self) -> None:
         while True:
