@@ -21,6 +21,10 @@ class Offer:
     """How much of the new work a real server gets; weight 0: it keeps its clients and gets no new ones."""
 
     weight: int
+    drained: bool = False
+    """The operator's word, not a verdict."""
+    judged: bool = True
+    """False until somebody has looked at the real server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +40,22 @@ def want(cluster: Cluster, verdicts: Mapping[Key, Verdict], overrides: Mapping[K
     return Wanted(
         cluster,
         {
-            (virtual.name, server.name): Offer(
-                _weight(
-                    server,
-                    verdicts.get((virtual.name, server.name), Verdict()).health,
-                    overrides.get((virtual.name, server.name), Override.NONE),
-                )
+            (virtual.name, server.name): _offer(
+                server,
+                verdicts.get((virtual.name, server.name), Verdict()).health,
+                overrides.get((virtual.name, server.name), Override.NONE),
             )
             for virtual in cluster.virtual_servers
             for server in virtual.real_servers
         },
+    )
+
+
+def _offer(server: RealServer, health: Health, override: Override) -> Offer:
+    return Offer(
+        _weight(server, health, override),
+        drained=override is Override.DRAIN,
+        judged=health is not Health.UNKNOWN,
     )
 
 

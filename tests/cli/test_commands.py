@@ -82,14 +82,13 @@ def test_schema_is_json() -> None:
     assert json.loads(ftpdirector("schema").stdout)["title"] == "ftpdirector cluster file"
 
 
-@pytest.mark.parametrize("engine", ["ipvs", "nftables"])
-def test_an_engine_that_is_not_built_yet_is_said_in_one_line(file: Path, engine: str) -> None:
+def test_an_engine_that_is_not_built_yet_is_said_in_one_line(file: Path) -> None:
     text = file.read_text().replace("2121", "21")
-    file.write_text(f'engine = "{engine}"\n{text}')
+    file.write_text(f'engine = "nftables"\n{text}')
     done = ftpdirector("run", file, "--socket", file.with_suffix(".sock"))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f'ftpdirector: cluster.toml: engine: "{engine}" is not built yet in this version; use engine = "proxy"'
+        'ftpdirector: cluster.toml: engine: "nftables" is not built yet in this version; use engine = "proxy" or "ipvs"'
     )
 
 

@@ -43,18 +43,20 @@ def with_ours(saved: str, block: str) -> str:
     """A saved file with our part replaced by the block (empty: taken out); all other lines as they are."""
     wanted = dict(_tables(block))
     lines: list[str] = []
-    table = ""
+    table, start, had_ours = "", 0, False
     for line in saved.splitlines():
         if line.startswith("*"):
-            table = line[1:].strip()
+            table, start, had_ours = line[1:].strip(), len(lines), False
         if _is_ours(line):
+            had_ours = True
             continue
-        own = wanted.get(table, [])
         if line == "COMMIT" and table:
             # Chains are declared before the first rule, and our rules stand before those of others: first match wins.
-            _insert(lines, table, own)
-            wanted.pop(table, None)
+            _insert(lines, start, wanted.pop(table, []))
             table = ""
+            if had_ours and len(lines) == start + 1:  # the table was made for us
+                del lines[start]
+                continue
         lines.append(line)
     for name, own in wanted.items():
         lines += [f"*{name}", *own, "COMMIT"]
@@ -84,10 +86,9 @@ def _names(lines: Iterable[str]) -> list[str]:
     return [line[1:].split()[0] for line in lines if line.startswith(":")]
 
 
-def _insert(lines: list[str], table: str, own: Iterable[str]) -> None:
-    start = max(number for number, line in enumerate(lines) if line.startswith(f"*{table}"))
+def _insert(lines: list[str], start: int, own: Iterable[str]) -> None:
     first_rule = next(
-        (number for number, line in enumerate(lines) if number > start and not line.startswith((":", "#"))), len(lines)
+        (number for number in range(start + 1, len(lines)) if not lines[number].startswith((":", "#"))), len(lines)
     )
     lines[first_rule:first_rule] = own
 

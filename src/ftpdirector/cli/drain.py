@@ -30,7 +30,10 @@ def command(
     """Make a real server quiescent: it gets no new sessions and keeps the ones that it has."""
     bound_s = parse_seconds(timeout) if timeout else None
     with ask_director(socket) as director:
-        keys: list[list[str]] = director.ask("drain", name=name)["real_servers"]
+        told = director.ask("drain", name=name)
+        keys: list[list[str]] = told["real_servers"]
+        for note in told.get("notes", ()):
+            print(f"note: {note}", file=sys.stderr)
         begin = time.monotonic()  # noqa: TID251 - the command line is where time comes in
         left = _sessions(director.ask("status")["status"], keys)
         shown = -1

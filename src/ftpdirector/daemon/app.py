@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from ftpdirector.config.decode import load
 from ftpdirector.daemon.crew import Crew
 from ftpdirector.daemon.snapshot import compose
+from ftpdirector.engines.ipvs.engine import drain_notes
 from ftpdirector.engines.proxy.server import Log
 from ftpdirector.errors import ConfigError, ControlError, EngineError, Problem
 from ftpdirector.health.monitor import Monitor
@@ -29,19 +30,13 @@ _APPLY_SOON_S: Final = 0.02
 """Verdicts that change together are applied together."""
 
 
-def require_proxy(cluster: Cluster, source: str) -> None:
-    """`run` serves one engine today; a ConfigError says so in one line."""
-    if cluster.engine is not Engine.PROXY:
-        raise ConfigError(
-            [
-                Problem(
-                    where=f"{source}: engine",
-                    what=f'"{cluster.engine}" is not built yet in this version',
-                    remedy='use engine = "proxy"',
-                    rule="engine",
-                )
-            ]
-        )
+def require_built(cluster: Cluster, source: str) -> None:
+    """A ConfigError that says so in one line where `run` does not know the engine yet."""
+    if cluster.engine is Engine.NFTABLES:
+        raise ConfigError([Problem(
+            where=f"{source}: engine", what=f'"{cluster.engine}" is not built yet in this version',
+            remedy='use engine = "proxy" or "ipvs"', rule="engine",
+        )])  # fmt: skip
 
 
 class App:
@@ -92,8 +87,10 @@ class App:
             raise ControlError("there is no cluster file to read again: this is the demo")
         try:
             loaded = load(self._config_file)
-            require_proxy(loaded.cluster, self._config_file.name)
+            require_built(loaded.cluster, self._config_file.name)
             before = self.cluster
+            if loaded.cluster.engine is not before.engine:
+                raise EngineError(f'engine "{before.engine}" runs; restart the director for "{loaded.cluster.engine}"')
             if loaded.cluster.workers != before.workers:
                 self.log.warning("workers_kept", wanted=loaded.cluster.workers, remedy="restart, or run --take-over")
             self.cluster = loaded.cluster
@@ -124,6 +121,10 @@ class App:
             self.log.info("override", virtual_server=key[0], real_server=key[1], override=override.value)
         self._due.set()
         return keys
+
+    def notes_for(self, keys: Sequence[Key]) -> tuple[str, ...]:
+        """What an operator must know who drains these."""
+        return drain_notes(self.cluster, keys) if self.cluster.engine is Engine.IPVS else ()
 
     def keys_of(self, name: str) -> list[Key]:
         """Every real server of this name."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ftpdirector.daemon import messages
+from ftpdirector.engines.ipvs.engine import IpvsEngine
 from ftpdirector.engines.proxy.opening import prepare_control
 from ftpdirector.engines.proxy.ports import listening_socket
 from ftpdirector.engines.proxy.server import BACKLOG, Log, ProxyEngine
@@ -98,6 +99,39 @@ class InProcess:
         """Finish."""
         await self._engine.drain_and_stop(bound_s, grace_s=grace_s)
         self._transfer_log.close()
+
+
+class BesideKeepalived:
+    """No connection passes this process: it tells keepalived the verdicts, and the kernel serves."""
+
+    def __init__(self) -> None:
+        """Nothing is told yet."""
+        self._engine = IpvsEngine()
+
+    def drained(self, cluster: Cluster) -> tuple[Key, ...]:
+        """What an earlier director had drained."""
+        return self._engine.drained(cluster)
+
+    async def apply(self, wanted: Wanted) -> None:
+        """Tell it."""
+        self._engine.apply(wanted)
+
+    def counters(self) -> list[EngineCounters]:
+        """What the kernel counts."""
+        return [self._engine.snapshot_counters()]
+
+    async def sessions(self) -> list[SessionState]:
+        """None: the kernel knows connections, not who logged in."""
+        return []
+
+    @property
+    def listeners(self) -> Mapping[Endpoint, socket.socket]:
+        """None."""
+        return {}
+
+    async def stop(self, bound_s: float, *, grace_s: float = 0.0) -> None:
+        """Nothing ends: keepalived goes on with the last verdicts."""
+        del bound_s, grace_s
 
 
 @dataclass(slots=True)

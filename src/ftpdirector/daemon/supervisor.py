@@ -19,13 +19,13 @@ from typing import Any, Final
 import structlog
 
 from ftpdirector.config.decode import load
-from ftpdirector.daemon.app import App, require_proxy
+from ftpdirector.daemon.app import App, require_built
 from ftpdirector.daemon.control import Answer, ControlClient, ControlServer
-from ftpdirector.daemon.crew import Crew, InProcess, Workers, fronts_of
+from ftpdirector.daemon.crew import BesideKeepalived, Crew, InProcess, Workers, fronts_of
 from ftpdirector.errors import ConfigError, ControlError, EngineError
 from ftpdirector.host.files import raise_open_files_limit
 from ftpdirector.host.notify import inherited_sockets, notify, watchdog_interval_s
-from ftpdirector.model import Cluster, Endpoint
+from ftpdirector.model import Cluster, Endpoint, Engine
 from ftpdirector.state import Override
 from ftpdirector.status.server import StatusServer
 
@@ -89,6 +89,12 @@ class Supervisor:
         overrides = {(virtual, real): Override(word) for virtual, real, word in told.get("overrides", [])}
         async with _running(crew):
             await self._live(crew, overrides, status_socket, predecessor)
+
+    async def run_beside_keepalived(self) -> None:
+        """Probe, tell keepalived, show, until told to end; the kernel serves."""
+        crew = BesideKeepalived()
+        overrides = dict.fromkeys(crew.drained(self._app.cluster), Override.DRAIN)
+        await self._live(crew, overrides, None, None)
 
     async def run_in_process(self, ready: asyncio.Event | None = None) -> None:
         """Serve with one engine in this process until told to end (the demo)."""
@@ -190,7 +196,8 @@ class Supervisor:
                 sessions = await self._crew.sessions() if self._crew else []
                 return {"ok": True, "sessions": [dataclasses.asdict(one) for one in sessions]}, []
             case "drain":
-                return {"ok": True, "real_servers": app.override(name, Override.DRAIN)}, []
+                keys = app.override(name, Override.DRAIN)
+                return {"ok": True, "real_servers": keys, "notes": app.notes_for(keys)}, []
             case "enable":
                 return {"ok": True, "real_servers": app.override(name, Override.NONE)}, []
             case "reload":
@@ -237,7 +244,7 @@ def _by_endpoint(sockets: list[socket.socket]) -> dict[Endpoint, socket.socket]:
 def run(path: Path, settings: Settings) -> None:
     """Load, check and serve; ConfigError, EngineError or ControlError when that cannot be."""
     loaded = load(path)
-    require_proxy(loaded.cluster, path.name)
+    require_built(loaded.cluster, path.name)
     log = structlog.get_logger()
     for problem in loaded.warnings:
         log.warning("cluster_file", rule=problem.rule, problem=str(problem))
@@ -247,7 +254,8 @@ def run(path: Path, settings: Settings) -> None:
 def _run(cluster: Cluster, path: Path, settings: Settings) -> None:
     async def life() -> None:
         app = App(cluster, config_file=path, log=structlog.get_logger())
-        await Supervisor(app, settings).run_workers()
+        supervisor = Supervisor(app, settings)
+        await (supervisor.run_beside_keepalived() if cluster.engine is Engine.IPVS else supervisor.run_workers())
 
     with one_error():
         asyncio.run(life())

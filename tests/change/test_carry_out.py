@@ -1,0 +1,116 @@
+"""A plan below a directory: carried out, undone, interrupted. (The live host's part is tested in the guest.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ftpdirector.change.carry_out import Host, apply, confirm, plan, undo
+from ftpdirector.change.journal import Journal, Memory
+from ftpdirector.change.setup import Chain, HostFile, HostSetup, Line, Link, PacketFilterRules
+from ftpdirector.change.things import Place, put
+from ftpdirector.errors import EngineError
+
+FOREIGN = "/etc/keepalived/keepalived.conf"
+SETUP = HostSetup(
+    rules=PacketFilterRules(
+        iptables=(Chain(table="nat", name="FTPDIRECTOR-ACTIVE", called_from="POSTROUTING", rules=("-j SNAT",)),)
+    ),
+    files=(HostFile(path="/etc/ours.conf", text="ours\n", mode=0o640),),
+    lines=(Line(path=FOREIGN, line="include ours.conf", reason="it is read"),),
+    links=(Link(path="/etc/wants/ours.service", to="/etc/ours.service", reason="at boot"),),
+)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    (tmp_path / "etc/keepalived").mkdir(parents=True)
+    (tmp_path / FOREIGN.lstrip("/")).write_text("theirs\n")
+    return Host(place=Place(tmp_path), memory=Memory(tmp_path / "memory"))
+
+
+def files(host: Host) -> dict[str, str]:
+    root = host.place.root
+    return {
+        str(path.relative_to(root)): str(path.readlink()) if path.is_symlink() else path.read_text()
+        for path in sorted(root.rglob("*"))
+        if not path.is_dir() and "memory" not in path.parts
+    }
+
+
+def test_apply_makes_it_so_and_a_second_one_has_nothing_to_do(host: Host) -> None:
+    planned = plan(host, SETUP, cluster="text")
+    assert [str(change.key.kind) for change in planned.changes] == ["file", "line", "saved", "link"]
+    apply(host, planned)
+    assert files(host)["etc/keepalived/keepalived.conf"] == "theirs\ninclude ours.conf\n"
+    assert files(host)["etc/wants/ours.service"] == "/etc/ours.service"
+    assert (host.place.root / "etc/ours.conf").stat().st_mode & 0o777 == 0o640
+    assert not plan(host, SETUP, cluster="text")
+
+
+def test_remove_leaves_the_host_as_found(host: Host) -> None:
+    before = files(host)
+    apply(host, plan(host, SETUP, cluster="text"))
+    apply(host, plan(host, HostSetup(), cluster=""))
+    assert files(host) == before
+    assert not host.memory.manifest().originals
+
+
+def test_what_is_no_longer_wanted_goes_back_to_what_it_was(host: Host) -> None:
+    (host.place.root / "etc/ours.conf").write_text("older\n")
+    apply(host, plan(host, SETUP, cluster="text"))
+    apply(host, plan(host, HostSetup(lines=SETUP.lines), cluster="text"))
+    assert files(host) == {"etc/keepalived/keepalived.conf": "theirs\ninclude ours.conf\n", "etc/ours.conf": "older\n"}
+
+
+def test_a_failure_in_the_middle_puts_everything_back(host: Host) -> None:
+    """The link's directory is a file: the last of four changes cannot be made."""
+    (host.place.root / "etc/wants").write_text("in the way\n")
+    before = files(host)
+    with pytest.raises(EngineError, match="everything was put back"):
+        apply(host, plan(host, SETUP, cluster="text"))
+    assert files(host) == before
+    assert host.memory.journal() is None
+
+
+@pytest.mark.parametrize("made", range(5))
+def test_a_command_that_was_killed_is_undone_by_the_next(host: Host, made: int) -> None:
+    """After any number of its changes: the journal was on disk before the first."""
+    before = files(host)
+    planned = plan(host, SETUP, cluster="text")
+    host.memory.write_journal(Journal(changes=planned.changes, tells=planned.tells))
+    for change in planned.changes[:made]:
+        put(host.place, change.key, change.after, change.mode_after)
+    assert undo(host)
+    assert files(host) == before
+    assert not undo(host)
+
+
+def test_unless_it_is_confirmed_it_can_be_undone(host: Host) -> None:
+    before = files(host)
+    apply(host, plan(host, SETUP, cluster="text"), confirm_by_s=1.0)
+    assert files(host) != before
+    assert undo(host)
+    assert files(host) == before
+    assert not host.memory.manifest().originals
+
+
+def test_confirmed_it_stays(host: Host) -> None:
+    apply(host, plan(host, SETUP, cluster="text"), confirm_by_s=1.0)
+    assert confirm(host)
+    assert not confirm(host)
+    assert not undo(host)
+    assert host.memory.manifest().cluster == "text"
+
+
+def test_one_command_at_a_time(host: Host) -> None:
+    with host.memory.locked(), pytest.raises(EngineError, match="another ftpdirector command"), host.memory.locked():
+        pass
+
+
+def test_a_memory_that_is_not_ours_is_said_so(host: Host) -> None:
+    (host.place.root / "memory").mkdir()
+    (host.place.root / "memory/manifest.json").write_text("[]")
+    with pytest.raises(EngineError, match=r"manifest\.json is not what ftpdirector wrote"):
+        plan(host, SETUP, cluster="text")
