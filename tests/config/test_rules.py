@@ -38,6 +38,8 @@ def second(name: str = "www", address: str = "192.0.2.11", port: int = 2121, mor
 BRAVO = '[[virtual_server.real_server]]\nname = "bravo"\naddress = "198.51.100.12"\n'
 IPVS = 'engine = "ipvs"'
 NFT = 'engine = "nftables"'
+HOST = '[host]\nexternal_interface = "eth0"\n'
+PAIR = "".join(f'[[director]]\nname = "d{number}"\naddress = "203.0.113.{number}"\n' for number in (2, 3))
 CHECK = "[virtual_server.health_check]\n"
 
 BROKEN: list[tuple[str, str]] = [
@@ -86,6 +88,23 @@ BROKEN: list[tuple[str, str]] = [
     ("timeout-above-interval", file(virtual=CHECK + 'interval = "1s"\ntimeout = "5s"')),
     ("password-without-login", file(virtual=CHECK + 'probe = "login"\nuser = "check"')),
     ("password-without-login", file(virtual=CHECK + 'password_file = "/etc/secret"')),
+    (
+        "shared-range",
+        file(top=IPVS, more=second(address="192.0.2.10", port=2122, more="firewall_mark = 900\nslices = 8")),
+    ),
+    ("interface-missing", file(top=IPVS, more=PAIR)),
+    ("gateway-must-move", file(top=IPVS, more=HOST + PAIR)),
+    ("helper-sees-no-tls", file(top=IPVS, virtual='placement = "helper"', alpha="port = 2121")),
+    ("persistence-cannot-drain", file(top=IPVS, virtual='placement = "persistence"', alpha="port = 2121")),
+    ("active-under-fullnat", file(top=NFT, virtual='forwarding = "fullnat"')),
+    (
+        "iptables-pair",
+        file(
+            top=IPVS,
+            virtual='gateway_address = "198.51.100.1"',
+            more=HOST + 'internal_interface = "eth1"\npacket_filter = "iptables"\n' + PAIR,
+        ),
+    ),
     ("privileged-port", file().replace("port = 2121", "port = 21")),
 ]
 

@@ -3,7 +3,7 @@
 python scenario.py   reads cases.json in the job directory, writes results.json there
 
 A case: {"name", "cluster" (text), "version" 4 or 6, "port", "modes", "sessions" (each mode so often), "services" (in
-IPVS), "servers": {name: {"kind", "settings", "port"}}, "direct", and shell: "before" apply, "after_apply", "finally"}.
+IPVS), "servers": {name: {"kind", "settings", "port"}}, "direct", and shell: "before" apply, "after" remove}.
 """
 
 from __future__ import annotations
@@ -99,14 +99,13 @@ def carry_out(case: dict, work: Path) -> dict:
         if status:
             return result
         wait_for_services(case["services"])
-        result["after_apply"] = shell(case.get("after_apply", ""))
+        result["after_apply"] = shell("cat /etc/keepalived/keepalived.conf; nft list ruleset")
         result["transfers"] = transfers(case, topology.VIRTUAL[version])
         say(case["name"], "transfers", sum(one["works"] for one in result["transfers"]), "of", len(result["transfers"]))
         result["ipvs"] = ipvs()
         if case.get("again"):
             result["again"] = dict(zip(("status", "said"), director("apply", str(file)), strict=True))
             result["plan"] = dict(zip(("status", "said"), director("plan", str(file)), strict=True))
-        result["finally"] = shell(case.get("finally", ""))
     except (RuntimeError, OSError, subprocess.SubprocessError):
         result["error"] = traceback.format_exc()
         say(result["error"])
@@ -114,6 +113,8 @@ def carry_out(case: dict, work: Path) -> dict:
         if case.get("remove", True):
             result["remove"] = dict(zip(("status", "said"), director("remove"), strict=True))
             result["left"] = left()
+            result["kept"] = shell("cat /etc/keepalived/keepalived.conf 2>/dev/null || true")
+            shell("rm -f /etc/keepalived/keepalived.conf; " + case.get("after", "true"))
             say(case["name"], "removed", result["remove"]["status"])
         servers.stop()
     return result

@@ -1,0 +1,82 @@
+"""From one cluster file by `apply`, on real IPVS: every mode byte for byte, and the host left as it was found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab.guest import run as guest
+
+from tests.guest import cases
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(bool(guest.missing()), reason=guest.missing()),
+]
+
+SCENARIO = Path(__file__).with_name("scenario.py")
+
+
+def results_of(what: list[dict[str, Any]]) -> dict[str, Any]:
+    """All cases of one guest, which boots once."""
+    done = guest.run([sys.executable, str(SCENARIO)], files={"cases.json": json.dumps(what)}, timeout_s=550)
+    assert done.status == 0, f"{done.output[-3000:]}\n{done.console[-2000:] if done.status == guest.DIED else ''}"
+    found: dict[str, Any] = json.loads(done.files["results.json"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def nat() -> dict[str, Any]:
+    return results_of(cases.NAT)
+
+
+@pytest.fixture(scope="module")
+def direct() -> dict[str, Any]:
+    return results_of(cases.DIRECT)
+
+
+def check(case: dict[str, Any], result: dict[str, Any]) -> None:
+    assert "error" not in result, result["error"]
+    assert result["apply"]["status"] == 0, result["apply"]["said"]
+    failed = [one for one in result["transfers"] if not one["works"]]
+    assert not failed, f"{failed}\n{result['ipvs']}"
+    assert len(result["transfers"]) == len(case["modes"]) * case["sessions"]
+    if case.get("again"):
+        assert result["again"] == {"status": 0, "said": "nothing to change\n"}
+        assert result["plan"] == {"status": 0, "said": "nothing to change\n"}
+    assert result["remove"]["status"] == 0, result["remove"]["said"]
+    assert result["left"] == {"services": 0, "nft": "", "iptables": "", "files": ""}
+
+
+@pytest.mark.xdist_group("guest-nat")
+@pytest.mark.parametrize("case", cases.NAT, ids=lambda case: case["name"])
+def test_through_nat(case: dict[str, Any], nat: dict[str, Any]) -> None:
+    check(case, nat[case["name"]])
+
+
+@pytest.mark.xdist_group("guest-direct")
+@pytest.mark.parametrize("case", cases.DIRECT, ids=lambda case: case["name"])
+def test_answers_bypass_the_director(case: dict[str, Any], direct: dict[str, Any]) -> None:
+    check(case, direct[case["name"]])
+
+
+@pytest.mark.xdist_group("guest-nat")
+def test_both_servers_served(nat: dict[str, Any]) -> None:
+    """Without persistence, round robin turns from one session to the next."""
+    assert {one["server"] for one in nat["slices"]["transfers"]} == {"alpha", "bravo"}
+
+
+@pytest.mark.xdist_group("guest-nat")
+def test_persistence_keeps_a_client_with_one_server(nat: dict[str, Any]) -> None:
+    assert len({one["server"] for one in nat["persistence-iptables"]["transfers"]}) == 1
+
+
+@pytest.mark.xdist_group("guest-nat")
+def test_a_keepalived_file_that_is_not_ours_is_kept(nat: dict[str, Any]) -> None:
+    assert nat["slices"]["kept"].startswith("# theirs\n")
+    assert "include /etc/keepalived/ftpdirector.conf" in nat["slices"]["after_apply"]
+    assert "include" not in nat["slices"]["kept"]
