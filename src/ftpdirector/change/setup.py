@@ -115,3 +115,7 @@ class HostSetup:
     lines: tuple[Line, ...] = ()
     links: tuple[Link, ...] = ()
     services: tuple[Service, ...] = ()
+    marks: tuple[int, ...] = ()
+    """Firewall marks that nobody else may set."""
+    ports: tuple[tuple[int, int], ...] = ()
+    """Ports of virtual addresses, first and last, that nobody else may translate."""

@@ -10,7 +10,17 @@ from typing import Annotated, Final
 import typer
 
 from ftpdirector.change.carry_out import Host, apply, plan, undo
-from ftpdirector.cli.host import As, Root, host_below, moved_slices, put_back, read_cluster, setup_of, show_plan
+from ftpdirector.cli.host import (
+    As,
+    Root,
+    host_below,
+    moved_slices,
+    put_back,
+    read_cluster,
+    setup_of,
+    show_obstacles,
+    show_plan,
+)
 from ftpdirector.cli.options import ClusterFile, parse_seconds
 from ftpdirector.errors import EngineError
 from ftpdirector.host.clock import HostClock
@@ -49,7 +59,9 @@ def command(
                 + "\n".join(moves)
                 + "\npin them (slice = N), or say --move-slices and set the servers' passive ports anew"
             )
-        planned = plan(host, setup_of(cluster, name), cluster=text)
+        setup = setup_of(cluster, name)
+        show_obstacles(host, cluster, setup)
+        planned = plan(host, setup, cluster=text)
         if not planned:
             host.memory.remember(planned.manifest)
             print("nothing to change")

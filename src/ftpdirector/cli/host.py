@@ -5,12 +5,14 @@ This module knows no command.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ftpdirector.change.carry_out import Host, Plan, undo
+from ftpdirector.change.foreign import obstacles
 from ftpdirector.change.journal import DIRECTORY, Memory
 from ftpdirector.change.plan import format_change
 from ftpdirector.change.setup import HostSetup
@@ -19,6 +21,7 @@ from ftpdirector.config.decode import decode, load
 from ftpdirector.engines.ipvs.compile import compile_host
 from ftpdirector.errors import EngineError
 from ftpdirector.host.addresses import is_local
+from ftpdirector.host.packetfilter import list_ruleset
 from ftpdirector.model import Cluster, Director, Engine
 from ftpdirector.slices import moved
 
@@ -94,6 +97,18 @@ def moved_slices(host: Host, cluster: Cluster) -> list[str]:
         f" -> {will.slot} ({will.ports})"
         for virtual, had, will in moved(decode(text, source="applied before"), cluster)
     ]
+
+
+def show_obstacles(host: Host, cluster: Cluster, setup: HostSetup) -> None:
+    """Say, before anything changes, what of others gets in the way, and which address is nowhere."""
+    if not host.is_live:
+        return
+    for sentence in dict.fromkeys(obstacles(list_ruleset(), marks=setup.marks, ports=setup.ports)):
+        print(f"note: {sentence}", file=sys.stderr)
+    if not cluster.directors:
+        for address in dict.fromkeys(one for virtual in cluster.virtual_servers for one in virtual.addresses):
+            if not is_local(address):
+                print(f"note: no interface of this host has {address}: add it, or write [[director]]", file=sys.stderr)
 
 
 def show_plan(planned: Plan) -> None:

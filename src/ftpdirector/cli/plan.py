@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from ftpdirector.change.carry_out import plan
-from ftpdirector.cli.host import As, Root, host_below, moved_slices, read_cluster, setup_of, show_plan
+from ftpdirector.cli.host import As, Root, host_below, moved_slices, read_cluster, setup_of, show_obstacles, show_plan
 from ftpdirector.cli.options import ClusterFile, Json, show_json
 
 EXAMPLES = (
@@ -20,7 +20,9 @@ def command(file: ClusterFile, root: Root = Path("/"), name: As = None, as_json:
     """Show what apply would change on this host."""
     cluster, text = read_cluster(file)
     host = host_below(root)
-    planned = plan(host, setup_of(cluster, name), cluster=text)
+    setup = setup_of(cluster, name)
+    show_obstacles(host, cluster, setup)
+    planned = plan(host, setup, cluster=text)
     moves = moved_slices(host, cluster)
     if as_json:
         show_json(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ftpdirector.errors import HostError
-from ftpdirector.host.run import run_program
+from ftpdirector.host.run import has_program, run_program
 
 _EMPTY_NETWORK: Final = ("unshare", "--net", "--")
 
@@ -18,6 +18,11 @@ def list_table(table: str) -> str | None:
     if table not in [line.removeprefix("table ") for line in run_program("nft", "list", "tables").splitlines()]:
         return None
     return run_program("nft", "--stateless", "list", "table", *table.split())
+
+
+def list_ruleset() -> str:
+    """Every table of everybody, as nft prints it; empty where nft is not installed."""
+    return run_program("nft", "--stateless", "list", "ruleset") if has_program("nft") else ""
 
 
 def load_nft(text: str) -> None:

@@ -79,6 +79,8 @@ def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
             ),
         ),
         links=tuple(_enabled()) if by_nft else (),
+        marks=tuple(sorted({mark.mark for mark in rules.marks})),
+        ports=tuple(sorted({(mark.ports.first, mark.ports.last) for mark in rules.marks})),
     )
 
 
