@@ -78,6 +78,9 @@ def ip(lines: str, namespace: str = "") -> None:
 
 def build(*, virtual_here: bool = True, direct: bool = False) -> None:
     """All hosts. Once a guest."""
+    with Path("/etc/passwd").open("a") as users:  # Pure-FTPd serves nobody anonymously where there is no such user
+        users.write("ftp:x:990:65534::/srv/ftp:/usr/sbin/nologin\n")
+    Path("/srv/ftp").mkdir(parents=True, exist_ok=True)
     network = NETWORK
     for name in SERVERS:
         network += (
@@ -147,8 +150,9 @@ def proftpd(it: Wanted) -> list[str]:
 
 
 def pure_ftpd(it: Wanted) -> list[str]:
+    # It serves the home of the user ftp to anybody; `ip netns exec` gives each server file systems of its own.
     return [
-        "env", f"FTP_ANON_DIR={it.root}", str(PURE_FTPD), "-S", f"{it.address},{it.port}", "-e", "-H", "-u", "1",
+        "sh", "-c", 'mount --bind "$0" /srv/ftp && exec "$@"', str(it.root), str(PURE_FTPD), "-S", f"{it.address},{it.port}", "-e", "-H", "-u", "1",
         "-g", f"{it.work}/{it.name}.pid", "-F", it.file("banner", [it.name]), *it.settings,
     ]  # fmt: skip
 

@@ -155,7 +155,10 @@ NAT = [
     case("persistence-v6", placement="persistence", version=6, kind="proftpd"),
     case("helper", placement="helper"),
     case("helper-classic", placement="helper", more='persistence_timeout = "15m"', packet_filter="iptables"),
+]
+MODULE = [
     case("helper-other-port", placement="helper", port=2_121),
+    case("helper-while-in-use", placement="helper", refused=True),
 ]
 DIRECT = [
     case("dr-slices", forwarding="dr", direct=True, before=BEHIND_DIRECT, after=NO_LONGER_BEHIND),

@@ -64,6 +64,17 @@ def test_answers_bypass_the_director(case: dict[str, Any], direct: dict[str, Any
     check(case, direct[case["name"]])
 
 
+@pytest.mark.xdist_group("guest-module")
+def test_the_helper_is_told_of_another_control_port_when_it_is_loaded() -> None:
+    """And only then: connections that it serves hold it, so that a change is refused and changes nothing."""
+    other, in_use = results_of(cases.MODULE).values()
+    check(cases.MODULE[0], other)
+    assert in_use["apply"]["status"] == 1
+    assert "module ip_vs_ftp is loaded with ports=2121, has to be loaded anew with ports=21" in in_use["apply"]["said"]
+    assert "everything was put back" in in_use["apply"]["said"]
+    assert in_use["left"] == {"services": 0, "nft": "", "iptables": "", "files": ""}
+
+
 @pytest.mark.xdist_group("guest-nat")
 def test_both_servers_served(nat: dict[str, Any]) -> None:
     """Without persistence, round robin turns from one session to the next."""

@@ -68,7 +68,13 @@ def _is_built_in(name: str) -> bool:
 
 def load_module(name: str, options: str) -> None:
     """Load it, anew where it is loaded with other options. Raises `HostError`."""
-    if module_options(name) is not None and options and module_options(name, options) != options:
+    loaded = module_options(name, options)
+    if loaded is not None and loaded != options:
+        if _users(name):
+            raise HostError(
+                f"module {name} is loaded with {loaded}, has to be loaded anew with {options}, and is in use: end the "
+                f"connections that it serves (modprobe -r {name} tells when), or reboot"
+            )
         unload_module(name)
     run_program("modprobe", name, *options.split())
 

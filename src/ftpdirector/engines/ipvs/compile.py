@@ -109,7 +109,7 @@ def _modules(cluster: Cluster) -> Iterator[Module]:
         yield Module(
             name="ip_vs_ftp",
             reason="rewrites PASV and PORT; its ports are set when it is loaded, and only then",
-            options="" if ports == [21] else f"ports={','.join(map(str, ports))}",
+            options=f"ports={','.join(map(str, ports))}",
         )
     if any(one.forwarding is ForwardingMethod.TUN for one in cluster.virtual_servers):
         yield Module(name="ipip", reason="forwarding tun")

@@ -26,7 +26,7 @@ def chains_of(rules: Rules, *, version: int) -> tuple[Chain, ...]:
             table="nat",
             name=f"{CHAIN_PREFIX}-ACTIVE",
             called_from="POSTROUTING",
-            rules=tuple(_translations(translations)),
+            rules=tuple(_translations(translations, rules.outside)),
         ),
     )
     return tuple(one for one in chains if one.rules)
@@ -53,10 +53,11 @@ def _back(servers: Iterator[str]) -> Iterator[str]:
         )
 
 
-def _translations(translations: Sequence[Translation]) -> Iterator[str]:
+def _translations(translations: Sequence[Translation], outside: str | None) -> Iterator[str]:
+    leaving = f"-o {outside} " if outside else ""
     for one in translations:
         yield (
-            f"-s {one.server}/{one.server.max_prefixlen} -p tcp -m tcp --sport {_ports(one.ports)} "
+            f"-s {one.server}/{one.server.max_prefixlen} {leaving}-p tcp -m tcp --sport {_ports(one.ports)} "
             f"-m comment --comment {_quoted(one.reason)} -j SNAT --to-source {one.to}"
         )
 

@@ -159,7 +159,8 @@ def _persistence(virtual: VirtualServer, version: int) -> Iterator[str]:
 def _real_server(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
     check = virtual.health_check
     yield f"    # {server.name}"
-    yield f"    real_server {server.address} {server.port} {{"
+    maps_ports = virtual.forwarding is ForwardingMethod.NAT  # the others hand packets on as they come
+    yield f"    real_server {server.address} {server.port if maps_ports else 0} {{"
     yield f"        weight {server.weight}"
     if server.max_sessions:
         yield f"        uthreshold {server.max_sessions}"
@@ -171,6 +172,7 @@ def _real_server(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
     yield "        }"
     yield "        # The floor, with nobody else there to look."
     yield "        TCP_CHECK {"
+    yield f"            connect_port {server.port}"
     yield f"            connect_timeout {max(1, round(check.timeout_s))}"
     yield f"            retry {max(0, check.fall - 1)}"
     yield f"            delay_loop {max(1, round(check.interval_s))}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ftpdirector.change.setup import TABLE
-from ftpdirector.engines.ipvs.rules import Mark, Rules, Translation
+from ftpdirector.engines.ipvs.rules import Mark, Rules
 from ftpdirector.model import PortRange
 
 _FAMILIES = ((4, "ip", "ipv4_addr"), (6, "ip6", "ipv6_addr"))
@@ -21,7 +21,7 @@ def format_nft(rules: Rules) -> str:
         f"delete table {TABLE}",
         f"table {TABLE} {{",
         *_marks(rules.marks),
-        *_translations(rules.translations),
+        *_translations(rules),
         *_strays(rules),
         "}",
     ]
@@ -50,7 +50,9 @@ def _marks(marks: Sequence[Mark]) -> Iterator[str]:
         yield "\t}"
 
 
-def _translations(translations: Sequence[Translation]) -> Iterator[str]:
+def _translations(rules: Rules) -> Iterator[str]:
+    translations = rules.translations
+    leaving = f'oifname "{rules.outside}" ' if rules.outside else ""
     present = [one for one in _FAMILIES if any(each.server.version == one[0] for each in translations)]
     for version, _, kind in present:
         yield "\t# The virtual address that a real server stands behind, by the port that it connects from."
@@ -69,7 +71,7 @@ def _translations(translations: Sequence[Translation]) -> Iterator[str]:
         yield "\tchain postrouting {"
         yield "\t\ttype nat hook postrouting priority srcnat; policy accept;"
         for version, family, _ in present:
-            yield f"\t\tsnat {family} to {family} saddr . tcp sport map @sources_v{version}"
+            yield f"\t\t{leaving}snat {family} to {family} saddr . tcp sport map @sources_v{version}"
         yield "\t}"
 
 

@@ -15,19 +15,15 @@ from ftpdirector.model import (
     IPAddress,
     Placement,
     PortRange,
-    RealServer,
-    ServerSoftware,
     VirtualServer,
 )
 from ftpdirector.slices import assign, groups_of, slice_marks
 
 FTP_DATA_PORT_OFFSET = 1
 """A server's active data connections leave from its control port less one (RFC 959 section 3.2)."""
-_BINDS_DATA_PORT = (ServerSoftware.VSFTPD, ServerSoftware.PROFTPD)
-"""They connect from the data port and nowhere else; the others fall back to ports that they do not tell."""
 
 
-RealServerOf = tuple[IPAddress, IPAddress]
+Pair = tuple[IPAddress, IPAddress]
 """The addresses of a real server and of the virtual server that it stands behind."""
 
 
@@ -57,6 +53,8 @@ class Rules:
 
     marks: tuple[Mark, ...]
     translations: tuple[Translation, ...]
+    outside: str | None
+    """The interface through which they leave; any, where it is not named."""
     real_servers: tuple[IPAddress, ...]
 
 
@@ -66,6 +64,7 @@ def rules_of(cluster: Cluster) -> Rules:
     return Rules(
         marks=tuple(_marks(cluster)),
         translations=tuple(_translations(by_nat)),
+        outside=cluster.host.external_interface,
         real_servers=tuple(dict.fromkeys(server.address for one in by_nat for server in one.real_servers)),
     )
 
@@ -114,32 +113,31 @@ def _one_mark_for_all(virtual: VirtualServer) -> bool:
 
 
 def _translations(virtuals: Sequence[VirtualServer]) -> Iterator[Translation]:
-    behind: dict[RealServerOf, list[RealServer]] = {}
-    listens: dict[RealServerOf, list[PortRange]] = {}
+    names: dict[Pair, str] = {}
+    listens: dict[Pair, list[PortRange]] = {}
     for virtual in virtuals:
         for server in virtual.real_servers:
             for address in virtual.addresses:
                 if address.version == server.address.version:
-                    behind.setdefault((server.address, address), []).append(server)
-                    listens.setdefault((server.address, address), []).extend(
-                        (PortRange(server.port, server.port), virtual.passive_ports)
-                    )
-    for (source, to), servers in behind.items():
-        for ports in _active_ports(servers, listens[source, to]):
+                    pair = (server.address, address)
+                    names.setdefault(pair, server.name)
+                    listens.setdefault(pair, []).extend((PortRange(server.port, server.port), virtual.passive_ports))
+    for pair, name in names.items():
+        for ports in _others(listens[pair]):
             yield Translation(
-                server=source,
+                server=pair[0],
                 ports=ports,
-                to=to,
-                reason=f"{servers[0].name}: active data connections come from the virtual address",
+                to=pair[1],
+                reason=f"{name}: active data connections come from the virtual address",
             )
 
 
-def _active_ports(servers: Sequence[RealServer], listens: Sequence[PortRange]) -> Iterator[PortRange]:
-    if all(server.server in _BINDS_DATA_PORT and server.port > FTP_DATA_PORT_OFFSET for server in servers):
-        for port in sorted({server.port - FTP_DATA_PORT_OFFSET for server in servers}):
-            yield PortRange(port, port)
-        return
-    # Any port but those that the server listens on: answers of passive connections are no new connections.
+def _others(listens: Sequence[PortRange]) -> Iterator[PortRange]:
+    """Every port that the server does not listen on.
+
+    Port 20 (RFC 959 section 3.2) is not enough: vsftpd uses it where connect_from_port_20 is set, ProFTPD with a
+    privilege, Pure-FTPd falls back to others, pyftpdlib need not.
+    """
     first = 1
     for used in sorted(listens, key=lambda one: one.first):
         if first < used.first:
