@@ -30,15 +30,12 @@ class Session:
         self.ask("TYPE I", "2")
 
     def reply(self, wanted: str) -> str:
-        line = self.file.readline().decode()
-        first = line
-        while line[3:4] == "-" or line[:3] != first[:3]:
-            line = self.file.readline().decode()
-            if not line:
-                break
-        if not line or line[0] not in wanted:
-            raise RefusedError(line.strip() or "hung up")
-        return line.strip()
+        lines = [self.file.readline().decode()]
+        while lines[-1] and (lines[-1][3:4] == "-" or lines[-1][:3] != lines[0][:3]):
+            lines.append(self.file.readline().decode())
+        if not lines[-1] or lines[-1][0] not in wanted:
+            raise RefusedError(lines[-1].strip() or "hung up")
+        return "".join(lines).strip()
 
     def ask(self, command: str, wanted: str) -> str:
         self.control.sendall(command.encode() + b"\r\n")

@@ -151,8 +151,9 @@ def proftpd(it: Wanted) -> list[str]:
 
 def pure_ftpd(it: Wanted) -> list[str]:
     # It serves the home of the user ftp to anybody; `ip netns exec` gives each server file systems of its own.
+    bind = 'mount --bind "$0" /srv/ftp && exec "$@"'
     return [
-        "sh", "-c", 'mount --bind "$0" /srv/ftp && exec "$@"', str(it.root), str(PURE_FTPD), "-S", f"{it.address},{it.port}", "-e", "-H", "-u", "1",
+        "sh", "-c", bind, str(it.root), str(PURE_FTPD), "-S", f"{it.address},{it.port}", "-e", "-H", "-u", "1",
         "-g", f"{it.work}/{it.name}.pid", "-F", it.file("banner", [it.name]), *it.settings,
     ]  # fmt: skip
 
