@@ -6,7 +6,8 @@ guest=$1 release=$2
 here=$(dirname "$0")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$work/bin" "$work/modules" "$work/proc" "$work/sys" "$work/dev" "$work/newroot" "$work/lower" "$work/upper"
+mkdir -p "$work/bin" "$work/modules" "$work/proc" "$work/sys" "$work/dev" "$work/newroot" "$work/lower" "$work/programs" \
+    "$work/upper"
 cp /bin/busybox "$work/bin/busybox"
 cp "$here/initrd-init" "$work/init"
 chmod 755 "$work/init"

@@ -2,32 +2,89 @@
 
 python strict_client.py ADDRESS PORT SIZE MODE...   one JSON object a mode on standard output
 
-A session a mode: log in, RETR id.txt, which begins with the real server's name and is SIZE bytes long.
+A session a mode: log in, RETR id.txt, which is what `content` says of the server that greeted. An object says either
+
+    {"works": true, "server": "alpha", "sha256": "...", "said": "227 Entering ..." or "from port 20"}
+    {"works": false, "at": "data", "cause": "unreachable", "why": "...", "announced": "198.51.100.11"}
+
+`at` is what the client was about: control, command (USER, PASV, PORT), data (opening it), transfer. `cause` is time-out,
+refused, unreachable, reset, reply (a 4xx or 5xx, or the end of the connection), other. `announced` is there for PASV.
+This file uses the standard library alone and knows no balancer.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH
 
 PATIENCE_S = 4.0
+CAUSES = {
+    ECONNREFUSED: "refused", ECONNRESET: "reset", EHOSTUNREACH: "unreachable", ENETUNREACH: "unreachable",
+}  # fmt: skip
 
 
 class RefusedError(Exception):
     """The server said no."""
 
 
+class FailedError(Exception):
+    """The transfer cannot go on: where, of what cause, in whose words."""
+
+    def __init__(self, at: str, cause: str, why: str) -> None:
+        super().__init__(f"{at}: {why}")
+        self.at, self.cause, self.why = at, cause, why
+
+
+def content(name: str, size: int) -> bytes:
+    """The id.txt of a real server: its name, then bytes that no other server has and that come in one order only."""
+    return f"{name}\n".encode() + hashlib.shake_256(name.encode()).digest(size - len(name) - 1)
+
+
+@contextmanager
+def during(step: str) -> Iterator[None]:
+    """What goes wrong in here went wrong at this step; the innermost step counts."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise FailedError(step, "time-out", "time-out") from error
+    except OSError as error:
+        raise FailedError(step, CAUSES.get(error.errno or 0, "other"), str(error)) from error
+    except RefusedError as error:
+        raise FailedError(step, "reply", str(error)) from error
+    except (ValueError, IndexError) as error:
+        raise FailedError(step, "other", repr(error)) from error
+
+
 class Session:
-    def __init__(self, address: str, port: int) -> None:
-        self.control = socket.create_connection((address, port), PATIENCE_S)
-        self.own = self.control.getsockname()[0]
-        self.file = self.control.makefile("rb")
-        self.banner = self.reply("2")
-        if self.ask("USER anonymous", "23").startswith("3"):
-            self.ask("PASS test@localhost", "2")
-        self.ask("TYPE I", "2")
+    """A control connection, logged in. `patience_s` bounds each wait."""
+
+    def __init__(self, address: str, port: int, patience_s: float = PATIENCE_S) -> None:
+        self.patience_s = patience_s
+        self.announced = ""
+        with during("control"):
+            self.control = socket.create_connection((address, port), patience_s)
+        try:
+            self.own = self.control.getsockname()[0]
+            self.file = self.control.makefile("rb")
+            with during("control"):
+                self.banner = self.reply("2")
+            with during("command"):
+                if self.ask("USER anonymous", "23").startswith("3"):
+                    self.ask("PASS test@localhost", "2")
+                self.ask("TYPE I", "2")
+        except FailedError:
+            self.control.close()
+            raise
+
+    def close(self) -> None:
+        self.file.close()
+        self.control.close()
 
     def reply(self, wanted: str) -> str:
         lines = [self.file.readline().decode()]
@@ -42,65 +99,74 @@ class Session:
         return self.reply(wanted)
 
     def passive(self, mode: str) -> tuple[socket.socket, str]:
-        if mode == "PASV":
-            said = self.ask("PASV", "2")
-            numbers = [int(one) for one in re.findall(r"\d+", said[4:])][-6:]
-            host, port = ".".join(map(str, numbers[:4])), numbers[4] * 256 + numbers[5]
-        else:
-            said = self.ask("EPSV", "2")
-            host, port = self.control.getpeername()[0], int(re.findall(r"\|(\d+)\|", said)[0])
-        try:
-            return socket.create_connection((host, port), PATIENCE_S), said
-        except OSError as error:
-            raise RefusedError(f"{host}:{port}: {error}; {said}") from error
+        with during("command"):
+            said = self.ask(mode, "2")
+            if mode == "PASV":
+                numbers = [int(one) for one in re.findall(r"\d+", said[4:])][-6:]
+                host, port = ".".join(map(str, numbers[:4])), numbers[4] * 256 + numbers[5]
+                self.announced = host
+            else:
+                host, port = self.control.getpeername()[0], int(re.findall(r"\|(\d+)\|", said)[0])
+        with during("data"):
+            return socket.create_connection((host, port), self.patience_s), said
 
-    def active(self, mode: str) -> tuple[socket.socket, str]:
+    def active(self, mode: str) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.own else socket.AF_INET
         listener = socket.create_server((self.own, 0), family=family)
-        listener.settimeout(PATIENCE_S)
+        listener.settimeout(self.patience_s)
         port = listener.getsockname()[1]
-        if mode == "PORT":
-            said = self.ask(f"PORT {self.own.replace('.', ',')},{port // 256},{port % 256}", "2")
-        else:
-            said = self.ask(f"EPRT |{2 if ':' in self.own else 1}|{self.own}|{port}|", "2")
-        return listener, said
+        with during("command"):
+            if mode == "PORT":
+                self.ask(f"PORT {self.own.replace('.', ',')},{port // 256},{port % 256}", "2")
+            else:
+                self.ask(f"EPRT |{2 if ':' in self.own else 1}|{self.own}|{port}|", "2")
+        return listener
 
     def retrieve(self, mode: str, size: int) -> dict[str, object]:
-        passive = mode in ("PASV", "EPSV")
-        data, said = self.passive(mode) if passive else self.active(mode)
-        with data:
-            self.ask("RETR id.txt", "1")
-            if passive:
-                stream = data
-            else:
-                stream, peer = data.accept()
+        """One RETR in PASV, EPSV, PORT or EPRT."""
+        if mode in ("PASV", "EPSV"):
+            stream, said = self.passive(mode)
+            with during("transfer"):
+                self.ask("RETR id.txt", "1")
+        else:
+            with self.active(mode) as listener, during("data"):
+                self.ask("RETR id.txt", "1")  # vsftpd answers when its connection stands; others before
+                stream, peer = listener.accept()
                 if peer[0] != self.control.getpeername()[0]:
-                    raise RefusedError(f"data from {peer[0]}:{peer[1]}")
+                    stream.close()
+                    raise FailedError("data", "other", f"data from {peer[0]}:{peer[1]}")
                 said = f"from port {peer[1]}"
-            with stream:
-                stream.settimeout(PATIENCE_S)
-                parts = []
-                while part := stream.recv(1 << 16):
-                    parts.append(part)
-        whole = b"".join(parts)
-        self.reply("2")
-        name = whole.rstrip(b"\0").decode()
-        if len(whole) != size or name not in self.banner:
+        with during("transfer"), stream:
+            whole = self.read(stream)
+            self.reply("2")
+            return {**self.compare(whole, size), "said": said}
+
+    def read(self, stream: socket.socket) -> bytes:
+        stream.settimeout(self.patience_s)
+        parts = []
+        while part := stream.recv(1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+
+    def compare(self, whole: bytes, size: int) -> dict[str, object]:
+        name = whole.split(b"\n", 1)[0][:40].decode(errors="replace")
+        if name not in self.banner or whole != content(name, size):
             raise RefusedError(f"{len(whole)} bytes of {name!r} in a session with {self.banner!r}")
-        return {"works": True, "server": name, "said": said}
+        return {"works": True, "server": name, "sha256": hashlib.sha256(whole).hexdigest()}
 
 
-def attempt(address: str, port: int, mode: str, size: int) -> dict[str, object]:
+def attempt(address: str, port: int, mode: str, size: int, patience_s: float = PATIENCE_S) -> dict[str, object]:
+    """One session, one transfer; never raises for what a server or a network does."""
+    announced: dict[str, object] = {}
     try:
-        session = Session(address, port)
+        session = Session(address, port, patience_s)
         try:
             return session.retrieve(mode, size)
         finally:
-            session.control.close()
-    except TimeoutError:
-        return {"works": False, "why": "time-out"}
-    except (OSError, RefusedError, ValueError, IndexError) as error:
-        return {"works": False, "why": str(error)}
+            announced = {"announced": session.announced} if session.announced else {}
+            session.close()
+    except FailedError as error:
+        return {"works": False, "at": error.at, "cause": error.cause, "why": f"{error} {announced or ''}", **announced}
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.guest.strict_client import content
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 VIRTUAL = {4: "192.0.2.10", 6: "2001:db8:2::10"}
 SERVERS = {
@@ -173,7 +175,7 @@ class Servers:
         root = self.work / name
         if not root.exists():
             root.mkdir(parents=True)
-            (root / "id.txt").write_bytes(name.encode().ljust(SIZE, b"\0"))
+            (root / "id.txt").write_bytes(content(name, SIZE))
         command = KINDS[kind](Wanted(name, kind, version, port, settings, root, self.work))
         with (self.work / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
