@@ -1,0 +1,34 @@
+"""What is costly is made once for all parallel test processes; the others wait for the first."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[], object]) -> Any:
+    """The JSON of `make()`, which one process calls; its failure is everybody's, and is not tried again."""
+    base = factory.getbasetemp()
+    shared: Path = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        file = shared / f"{name}.json"
+        if not file.exists():
+            file.write_text(json.dumps(_outcome(make)))
+    outcome = json.loads(file.read_text())
+    if "failed" in outcome:
+        pytest.fail(outcome["failed"], pytrace=False)
+    return outcome["made"]
+
+
+def _outcome(make: Callable[[], object]) -> dict[str, object]:
+    try:
+        return {"made": make()}
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
