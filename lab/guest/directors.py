@@ -2,10 +2,10 @@
 
     client 203.0.113.9 --- outside --- | director .1, 192.0.2.10 | --- inside --- alpha 198.51.100.11, bravo .12
 
-The same addresses as in `lab.guest.topology`, where the guest itself is the director. Here it is the two switches only, and
-directors come and go between them: `put("director")`, or two of them with numbers and without the virtual addresses,
-which then are keepalived's to move (and the real servers' gateway, 198.51.100.1 and 2001:db8:3::1). The client knows no
-way to the real servers. This module knows no FTP and sets no rule.
+The same addresses as in `lab.guest.topology`, where the guest itself is the director. Here it is the two switches only,
+and directors come and go between them: `put("director")`, or two of them with numbers and without the virtual
+addresses, which then are keepalived's to move, and so is the gateway (198.51.100.1 and 203.0.113.1, 2001:db8:3::1 and
+2001:db8:1::1). The client knows no way to the real servers. This module knows no FTP and sets no rule.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def build() -> None:
 
 
 def put(name: str, number: int = 1, *, virtual: bool = True) -> None:
-    """A director that forwards. Number 1 is the client's and the real servers' gateway; `virtual`: with the addresses."""
+    """A director that forwards. Number 1 is everybody's gateway; with `virtual` it has the virtual addresses."""
     ip(DIRECTOR.format(name=name, number=number))
     addresses = ADDRESSES.format(number=number)
     if virtual:

@@ -125,7 +125,7 @@ def _emulator(job: Path) -> list[str]:
     words = (
         f"console=ttyS0 quiet loglevel=1 panic=-1 reboot=t mitigations=off guest_modules={kernel}/lib/modules/{release}"
     )
-    # One processor: with two, beside other work on two cores, each waits in a loop for the other (boot 21-28 s, not 7 s).
+    # One processor: of two, beside other work on two cores, each spins for the other (to user space 21-28 s, not 7 s).
     return [
         "setpriv", "--pdeathsig", "KILL",  # who started the guest may be killed itself
         "qemu-system-x86_64", "-M", "q35", "-accel", "tcg,tb-size=512", "-smp", "1", "-cpu", "max",

@@ -5,10 +5,11 @@ python strict_client.py ADDRESS PORT SIZE MODE...   one JSON object a mode on st
 A session a mode: log in, RETR id.txt, which is what `content` says of the server that greeted. An object says either
 
     {"works": true, "server": "alpha", "sha256": "...", "said": "227 Entering ..." or "from port 20"}
-    {"works": false, "at": "data", "cause": "unreachable", "why": "...", "announced": "198.51.100.11"}
+    {"works": false, "at": "data", "cause": "unreachable", "why": "...", "server": ..., "announced": ..., "port": ...}
 
-`at` is what the client was about: control, command (USER, PASV, PORT), data (opening it), transfer. `cause` is time-out,
-refused, unreachable, reset, reply (a 4xx or 5xx, or the end of the connection), other. `announced` is there for PASV.
+`at` is what the client was about: control, command (USER, PASV, PORT), data (opening it), transfer. `cause` is one of
+time-out, refused, unreachable, reset, reply (a 4xx or 5xx, or the end of the connection), other. `server` is the first
+word of the greeting; `announced` and `port` are where the client went for its data (PASV, EPSV).
 This file uses the standard library alone and knows no balancer.
 """
 
@@ -66,7 +67,7 @@ class Session:
 
     def __init__(self, address: str, port: int, patience_s: float = PATIENCE_S) -> None:
         self.patience_s = patience_s
-        self.announced = ""
+        self.announced: dict[str, object] = {}
         with during("control"):
             self.control = socket.create_connection((address, port), patience_s)
         try:
@@ -86,6 +87,14 @@ class Session:
         self.file.close()
         self.control.close()
 
+    def failed(self, error: FailedError) -> dict[str, object]:
+        """A transfer that failed, as an object."""
+        words = self.banner.split()
+        return {
+            "works": False, "at": error.at, "cause": error.cause, "why": f"{error} {self.announced or ''}".strip(),
+            "server": words[1] if len(words) > 1 else "", **self.announced,
+        }  # fmt: skip
+
     def reply(self, wanted: str) -> str:
         lines = [self.file.readline().decode()]
         while lines[-1] and (lines[-1][3:4] == "-" or lines[-1][:3] != lines[0][:3]):
@@ -104,9 +113,9 @@ class Session:
             if mode == "PASV":
                 numbers = [int(one) for one in re.findall(r"\d+", said[4:])][-6:]
                 host, port = ".".join(map(str, numbers[:4])), numbers[4] * 256 + numbers[5]
-                self.announced = host
             else:
                 host, port = self.control.getpeername()[0], int(re.findall(r"\|(\d+)\|", said)[0])
+            self.announced = {"announced": host, "port": port}
         with during("data"):
             return socket.create_connection((host, port), self.patience_s), said
 
@@ -157,16 +166,16 @@ class Session:
 
 def attempt(address: str, port: int, mode: str, size: int, patience_s: float = PATIENCE_S) -> dict[str, object]:
     """One session, one transfer; never raises for what a server or a network does."""
-    announced: dict[str, object] = {}
     try:
         session = Session(address, port, patience_s)
-        try:
-            return session.retrieve(mode, size)
-        finally:
-            announced = {"announced": session.announced} if session.announced else {}
-            session.close()
     except FailedError as error:
-        return {"works": False, "at": error.at, "cause": error.cause, "why": f"{error} {announced or ''}", **announced}
+        return {"works": False, "at": error.at, "cause": error.cause, "why": str(error)}
+    try:
+        return session.retrieve(mode, size)
+    except FailedError as error:
+        return session.failed(error)
+    finally:
+        session.close()
 
 
 def main() -> None:

@@ -1,17 +1,18 @@
 """In the guest: configurations as an administrator writes them by hand, each on a director of its own.
 
 Started by `lab.guest.run.scenario` with a list of recipes; returns {name: {mode: what the strict client says}} and, for
-those with steps, {name: {step: ...}}. A recipe is a value of `tests.guest.test_recipe_table.Recipe` as JSON. This module
+those with steps, {name: {step: ...}}. A recipe is a value of `tests.guest.byhand.Recipe` as JSON. This module
 expects nothing: what holds is said by the tests that read its results.
 """
 
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,38 @@ PATIENCE_S = 20.0
 HANGS_S = 3.0
 """How long a client waits for what is said to hang."""
 ACTIVE = ("PORT", "EPRT")
+
+KEEPALIVED = """
+virtual_server fwmark 21 {
+    lb_algo rr
+    lb_kind NAT
+    protocol TCP
+    real_server 198.51.100.11 21 {
+        inhibit_on_failure
+        FILE_CHECK {
+            track_file alpha
+        }
+    }
+    real_server 198.51.100.12 21 {
+        inhibit_on_failure
+        FILE_CHECK {
+            track_file bravo
+        }
+    }
+}
+virtual_server fwmark 211 {
+    lb_algo rr
+    lb_kind NAT
+    real_server 198.51.100.11 0 {
+    }
+}
+virtual_server fwmark 212 {
+    lb_algo rr
+    lb_kind NAT
+    real_server 198.51.100.12 0 {
+    }
+}
+"""
 
 
 def say(*words: object) -> None:
@@ -63,7 +96,8 @@ class Place:
                     tool("nft -f -", recipe["nft"])
                 for rule in recipe["iptables"]:
                     tool(f"iptables-legacy -w {rule}")
-                tool("ipvsadm -R", "".join(f"{line}\n" for line in recipe["services"]))
+                if recipe["services"]:
+                    tool("ipvsadm -R", "".join(f"{line}\n" for line in recipe["services"]))
                 for setting, value in recipe["sysctls"].items():
                     directors.sysctl(setting, value)
                 self.serve(recipe)
@@ -77,16 +111,31 @@ class Place:
 
 
 def transfers(address: str, modes: list[str], hangs: list[str]) -> dict[str, Any]:
-    """Passive modes one after the other: the scheduler counts. Active ones at once: they wait, and count for nothing."""
+    """Passive modes in turn, since the scheduler counts them; active ones at once, since some take their time to fail."""
 
     def one(mode: str) -> dict[str, object]:
         with inside("client"):
-            return attempt(address, 21, mode, SIZE, HANGS_S if mode in hangs else PATIENCE_S)
+            result = attempt(address, 21, mode, SIZE, HANGS_S if mode in hangs else PATIENCE_S)
+        return {**result, "went_to": went_to(result)}
 
     results = {mode: one(mode) for mode in modes if mode not in ACTIVE}
     active = [mode for mode in modes if mode in ACTIVE]
     with ThreadPoolExecutor(2) as threads:
         return results | dict(zip(active, threads.map(one, active), strict=True))
+
+
+def went_to(result: Mapping[str, object]) -> str:
+    """The real server that IPVS sent a passive data connection to, as the director's kernel tells; empty for none."""
+    if "port" not in result:
+        return ""
+    port = f"{result['port']:04X}"
+    with inside("director"):
+        lines = Path("/proc/thread-self/net/ip_vs_conn").read_text().splitlines()[1:]
+    for words in map(str.split, lines):
+        if words[4] == port:
+            address = ip_address(int(words[5], 16)) if len(words[5]) == 8 else ip_address(words[5].strip("[]"))
+            return next((name for name, by_version in SERVERS.items() if str(address) in by_version.values()), "")
+    return ""
 
 
 class Held:
@@ -102,7 +151,8 @@ class Held:
             try:
                 return self.session.retrieve("PASV", SIZE)
             except FailedError as error:
-                return {"works": False, "at": error.at, "cause": error.cause, "why": error.why}
+                result = self.session.failed(error)
+        return {**result, "went_to": went_to(result)}
 
     def noop(self) -> str:
         """What comes of a command on the control connection."""
@@ -121,10 +171,29 @@ def ipvsadm(words: str) -> None:
         tool(f"ipvsadm {words}")
 
 
+def destinations() -> dict[str, tuple[str, int]]:
+    """The real servers of service 21 in the director's kernel: address and port as ipvsadm takes them, and weight."""
+    with inside("director"):
+        table = Path("/proc/thread-self/net/ip_vs").read_text()
+    found: dict[str, tuple[str, int]] = {}
+    for block in table.split("FWM  ")[1:]:
+        if int(block.split()[0], 16) == 21:
+            for words in (line.split() for line in block.splitlines() if "->" in line):
+                address, port = words[1].split(":")
+                whole = str(ip_address(int(address, 16)))
+                name = next(name for name in SERVERS if SERVERS[name][4] == whole)
+                found[name] = (f"{whole}:{int(port, 16)}", int(words[3]))
+    return found
+
+
+def listed(name: str) -> str:
+    return destinations()[name][0]
+
+
 def drain() -> dict[str, Any]:
     """Weight 0 in the control service for the server of a held session."""
     held = Held()
-    ipvsadm(f"-e -f 21 -r {SERVERS[held.server][4]}:0 -m -w 0")
+    ipvsadm(f"-e -f 21 -r {listed(held.server)} -m -w 0")
     new = [Held().server for _ in range(3)]
     return {"drained": held.server, "new": new, "held": held.retrieve()}
 
@@ -133,11 +202,46 @@ def remove() -> dict[str, Any]:
     """The server of a held session taken out of the control service."""
     held = Held()
     before = held.noop()
-    ipvsadm(f"-d -f 21 -r {SERVERS[held.server][4]}:0")
+    ipvsadm(f"-d -f 21 -r {listed(held.server)}")
     return {"before": before, "after": held.noop()}
 
 
-STEPS = {"drain": drain, "remove": remove}
+def track_file() -> dict[str, Any]:
+    """keepalived reads its verdict on a real server from a file."""
+    config, verdict = WORK / "keepalived.conf", {name: WORK / f"{name}.verdict" for name in SERVERS}
+    config.write_text(KEEPALIVED + "".join(f"track_file {name} {{ file {verdict[name]}\n}}\n" for name in SERVERS))
+    for file in verdict.values():
+        file.write_text("0\n")
+    with inside("director"), (WORK / "keepalived.log").open("wb") as log:
+        daemon = subprocess.Popen(
+            ["keepalived", "-n", "-l", "-C", "-f", config, "-p", WORK / "main.pid", "-c", WORK / "checkers.pid"],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        until(lambda: set(destinations()) == set(SERVERS))
+        held = Held()
+        begun = time.monotonic()
+        verdict[held.server].write_text("1\n")
+        until(lambda: destinations()[held.server][1] == 0)
+        took = time.monotonic() - begun
+        new = [Held().server for _ in range(3)]
+        weight = destinations()[held.server][1]
+        return {"drained": held.server, "weight": weight, "took_s": took, "new": new, "held": held.retrieve()}
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """The kernel's table has no event to wait for: look, with a deadline."""
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        if time.monotonic() > end:
+            raise RuntimeError(f"not within {PATIENCE_S:.0f} s; {(WORK / 'keepalived.log').read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+STEPS = {"track_file": track_file, "drain": drain, "remove": remove}
 
 
 def main() -> None:
@@ -160,4 +264,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,7 @@
-"""What is costly is made once for all parallel test processes; the others wait for the first."""
+"""What tests in a guest share: the marks that they carry, and one boot for all parallel test processes.
+
+This module knows no recipe and no cluster.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lab import realservers
+from lab.guest import run
+
+_MISSING = run.missing() or realservers.missing()
+
+NEEDS_GUEST = [
+    pytest.mark.real,
+    pytest.mark.skipif(bool(_MISSING), reason=_MISSING),
+    pytest.mark.timeout(400),  # whoever comes first boots the guest for all
+]
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[], object]) -> Any:
