@@ -23,6 +23,7 @@ REAL_ADDRESS = "the 227 names a real server, which the client cannot reach"
 TIME_OUT = "time-out"
 WRONG_SERVER = "refused by the other real server"
 BY_DIRECTOR = "refused by the director, which has no service there"
+NO_TRANSFER = "the data connection stands, but nothing comes"
 NO_CONTROL = "no control connection: "
 
 REAL = ip_network("198.51.100.0/24")
@@ -149,7 +150,7 @@ def outcome(seen: Mapping[str, Any]) -> str:
     if seen["cause"] == "unreachable" and "announced" in seen and ip_address(seen["announced"]) in REAL:
         return REAL_ADDRESS
     if seen["cause"] == "time-out":
-        return TIME_OUT
+        return NO_TRANSFER if seen["at"] == "transfer" else TIME_OUT
     if seen["cause"] == "refused" and seen["went_to"] != seen["server"]:
         return WRONG_SERVER if seen["went_to"] else BY_DIRECTOR
     return str(seen)

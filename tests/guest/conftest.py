@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from lab.guest import run
 
-from tests.guest.byhand import Recipe
+from tests.guest.byhand import NO_CONTROL, NO_TRANSFER, TIME_OUT, Recipe
 from tests.guest.recipe_table import ROWS, STEPS, TRAPS
 from tests.guest.shared import once
 
+HANGING = (TIME_OUT, NO_TRANSFER, NO_CONTROL + TIME_OUT)
 SCENARIO = Path(__file__).with_name("recipes.py")
 
 
@@ -30,6 +31,4 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
 
 def _told(recipe: Recipe, words: tuple[str, ...]) -> Recipe:
     """With the modes that are said to time out."""
-    return replace(
-        recipe, hangs=[mode for mode, word in zip(recipe.modes, words, strict=True) if word.endswith("time-out")]
-    )
+    return replace(recipe, hangs=[mode for mode, word in zip(recipe.modes, words, strict=True) if word in HANGING])

@@ -130,14 +130,18 @@ ONE_MARK = Recipe(name="", settings=servers(ANNOUNCED), nft=table(BOTH), service
 
 TRAPS: list[tuple[Recipe, tuple[str, ...]]] = [
     (
-        replace(sliced("slices, INVALID dropped, vs.conntrack 0", DROP_INVALID), sysctls={"ipv4/vs/conntrack": 0}),
-        (byhand.NO_CONTROL + TIME_OUT,) * 4,
+        replace(
+            sliced("slices, INVALID dropped, vs.conntrack 0", DROP_INVALID),
+            sysctls={"ipv4/vs/conntrack": 0},
+            modes=["PASV"],
+        ),
+        (byhand.NO_CONTROL + TIME_OUT,),
     ),
     (
         replace(sliced("slices, INVALID dropped, vs.conntrack 1", DROP_INVALID), sysctls={"ipv4/vs/conntrack": 1}),
         (YES, YES, YES, YES),
     ),
-    (sliced("slices with a real port", slice_port=21), (TIME_OUT, TIME_OUT, YES, YES)),
+    (sliced("slices with a real port", slice_port=21), (byhand.NO_TRANSFER, byhand.NO_TRANSFER, YES, YES)),
     (sliced("slices, real port 2121", port=2121), (YES, YES, YES, YES)),
     (
         replace(

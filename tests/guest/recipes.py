@@ -31,7 +31,6 @@ KEEPALIVED = """
 virtual_server fwmark 21 {
     lb_algo rr
     lb_kind NAT
-    protocol TCP
     real_server 198.51.100.11 21 {
         inhibit_on_failure
         FILE_CHECK {
@@ -111,7 +110,7 @@ class Place:
 
 
 def transfers(address: str, modes: list[str], hangs: list[str]) -> dict[str, Any]:
-    """Passive modes in turn, since the scheduler counts them; active ones at once, since some take their time to fail."""
+    """Passive modes in turn, since the scheduler counts them; active ones at once, since some take long to fail."""
 
     def one(mode: str) -> dict[str, object]:
         with inside("client"):
@@ -209,7 +208,8 @@ def remove() -> dict[str, Any]:
 def track_file() -> dict[str, Any]:
     """keepalived reads its verdict on a real server from a file."""
     config, verdict = WORK / "keepalived.conf", {name: WORK / f"{name}.verdict" for name in SERVERS}
-    config.write_text(KEEPALIVED + "".join(f"track_file {name} {{ file {verdict[name]}\n}}\n" for name in SERVERS))
+    tracks = (f"track_file {name} {{\n    file {file}\n    weight 0\n}}\n" for name, file in verdict.items())
+    config.write_text("".join(tracks) + KEEPALIVED)  # keepalived knows a file from where it is named on
     for file in verdict.values():
         file.write_text("0\n")
     with inside("director"), (WORK / "keepalived.log").open("wb") as log:
