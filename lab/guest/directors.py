@@ -5,13 +5,17 @@
 The same addresses as in `lab.guest.topology`, where the guest itself is the director. Here it is the two switches only,
 and directors come and go between them: `put("director")`, or two of them with numbers and without the virtual
 addresses, which then are keepalived's to move, and so is the gateway (198.51.100.1 and 203.0.113.1, 2001:db8:3::1 and
-2001:db8:1::1). The client knows no way to the real servers. This module knows no FTP and sets no rule.
+2001:db8:1::1). The client knows no way to the real servers.
+
+Network namespaces share the guest's files, and two directors would write to one /etc: `apart` gives a director its own,
+and `command` runs a program as that host. This module knows no FTP and sets no rule.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +56,18 @@ addr add 2001:db8:3::{number:x}/64 dev inside nodad
 link set outside up
 link set inside up
 """
+MOUNTS = Path("/run/mounts")
+APART = """
+mount -t sysfs sys /sys
+mkdir "$0"
+for folder in etc var; do
+    mkdir "$0/$folder" "$0/$folder.work"
+    mount -t overlay -o "lowerdir=/$folder,upperdir=$0/$folder,workdir=$0/$folder.work" overlay "/$folder"
+done
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/lock
+"""
+"""$0: where what is written to its /etc and /var goes."""
 FORWARD = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
 
 
@@ -103,6 +119,26 @@ def put(name: str, number: int = 1, *, virtual: bool = True) -> None:
 def sysctl(setting: str, value: int) -> None:
     """Set `net/...` of the namespace that this thread is in."""
     Path("/proc/sys/net", setting).write_text(f"{value}\n")
+
+
+def apart(name: str) -> None:
+    """From now on `command` shows this director an /etc, a /var and a /run of its own, which begin as the guest's."""
+    MOUNTS.mkdir(exist_ok=True)
+    mounts = MOUNTS / name
+    mounts.touch()
+    script = ["sh", "-ec", APART, f"/tmp/{name}.files"]
+    space = ["nsenter", f"--net=/run/netns/{name}", "unshare", f"--mount={mounts}", "--propagation=private"]
+    subprocess.run([*space, *script], check=True)
+
+
+def command(name: str, *words: str) -> list[str]:
+    """The command line that runs a program on a director that is `apart`; it starts in the root directory."""
+    return ["nsenter", f"--net=/run/netns/{name}", f"--mount={MOUNTS / name}", "--", *words]
+
+
+def cut(name: str) -> None:
+    """Both wires of the director are pulled out at the switch; it lives on, and hears nobody."""
+    ip(f"link set {name}-out down\nlink set {name}-in down\n")
 
 
 def take(name: str) -> None:
