@@ -16,11 +16,11 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab.guest.topology import CLIENT, REAL_SERVER, SERVERS, THROUGH_DIRECTOR, VIRTUAL, ip
+from lab.guest.topology import CLIENT, REAL_SERVER, SERVERS, THROUGH_DIRECTOR, VIRTUAL, ftp_user, ip
 
 LINK_NET = 0x40000000
 """CLONE_NEWNET: setns(2) moves the calling thread alone."""
@@ -72,7 +72,7 @@ FORWARD = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
 
 
 @contextmanager
-def inside(namespace: str) -> Iterator[None]:
+def inside(namespace: str) -> Generator[None]:
     """This thread, its new sockets and the processes that it starts are in the namespace; no other thread is."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
@@ -97,6 +97,7 @@ def _enter(namespace: int) -> None:
 
 def build() -> None:
     """The switches, the client and the real servers. Once a guest."""
+    ftp_user()
     ip(SWITCHES + PLUG.format(name="client", switch="outside"))
     ip(CLIENT, "client")
     ip("".join(PLUG.format(name=name, switch="inside") for name in SERVERS))

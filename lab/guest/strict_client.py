@@ -5,11 +5,11 @@ python strict_client.py ADDRESS PORT SIZE MODE...   one JSON object a mode on st
 A session a mode: log in, RETR id.txt, which is what `content` says of the server that greeted. An object says either
 
     {"works": true, "server": "alpha", "sha256": "...", "said": "227 Entering ..." or "from port 20"}
-    {"works": false, "at": "data", "cause": "unreachable", "why": "...", "server": ..., "announced": ..., "port": ...}
+    {"works": false, "at": "data", "cause": "unreachable", "why": "...", "greeting": ..., "announced": ..., "port": ...}
 
 `at` is what the client was about: control, command (USER, PASV, PORT), data (opening it), transfer. `cause` is one of
-time-out, refused, unreachable, reset, reply (a 4xx or 5xx, or the end of the connection), other. `server` is the first
-word of the greeting; `announced` and `port` are where the client went for its data (PASV, EPSV).
+time-out, refused, unreachable, reset, reply (a 4xx or 5xx, or the end of the connection), other. `greeting` is there
+once the server gave it; `announced` and `port` are where the client went for its data (PASV, EPSV).
 This file uses the standard library alone and knows no balancer.
 """
 
@@ -20,7 +20,7 @@ import json
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from errno import ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENETUNREACH
 
@@ -48,7 +48,7 @@ def content(name: str, size: int) -> bytes:
 
 
 @contextmanager
-def during(step: str) -> Iterator[None]:
+def during(step: str) -> Generator[None]:
     """What goes wrong in here went wrong at this step; the innermost step counts."""
     try:
         yield
@@ -89,10 +89,9 @@ class Session:
 
     def failed(self, error: FailedError) -> dict[str, object]:
         """A transfer that failed, as an object."""
-        words = self.banner.split()
         return {
             "works": False, "at": error.at, "cause": error.cause, "why": f"{error} {self.announced or ''}".strip(),
-            "server": words[1] if len(words) > 1 else "", **self.announced,
+            "greeting": self.banner, **self.announced,
         }  # fmt: skip
 
     def reply(self, wanted: str) -> str:
@@ -152,7 +151,7 @@ class Session:
 
     def read(self, stream: socket.socket) -> bytes:
         stream.settimeout(self.patience_s)
-        parts = []
+        parts: list[bytes] = []
         while part := stream.recv(1 << 16):
             parts.append(part)
         return b"".join(parts)

@@ -80,9 +80,7 @@ def ip(lines: str, namespace: str = "") -> None:
 
 def build(*, virtual_here: bool = True, direct: bool = False) -> None:
     """All hosts. Once a guest."""
-    with Path("/etc/passwd").open("a") as users:  # Pure-FTPd serves nobody anonymously where there is no such user
-        users.write("ftp:x:990:65534::/srv/ftp:/usr/sbin/nologin\n")
-    Path("/srv/ftp").mkdir(parents=True, exist_ok=True)
+    ftp_user()
     network = NETWORK
     for name in SERVERS:
         network += (
@@ -104,6 +102,13 @@ def build(*, virtual_here: bool = True, direct: bool = False) -> None:
             f"route add 203.0.113.0/24 via {four}.1\nroute add 2001:db8:1::/64 via {six}:1\n",
             name,
         )
+
+
+def ftp_user() -> None:
+    """Pure-FTPd serves nobody anonymously where there is no such user."""
+    with Path("/etc/passwd").open("a") as users:
+        users.write("ftp:x:990:65534::/srv/ftp:/usr/sbin/nologin\n")
+    Path("/srv/ftp").mkdir(parents=True, exist_ok=True)
 
 
 @dataclass(frozen=True)

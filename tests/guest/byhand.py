@@ -6,7 +6,7 @@ returns what the strict client saw, and `outcome` puts that into one word. This 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -41,13 +41,13 @@ class Recipe:
     settings: Mapping[str, list[str]]
     services: list[str]
     nft: str = ""
-    iptables: list[str] = field(default_factory=list)
-    sysctls: Mapping[str, int] = field(default_factory=dict)
+    iptables: Sequence[str] = ()
+    sysctls: Mapping[str, int] = field(default_factory=dict[str, int])
     ip_vs_ftp: bool = False
     version: int = 4
     port: int = 21
-    modes: list[str] = field(default_factory=lambda: list(MODES))
-    hangs: list[str] = field(default_factory=list)
+    modes: Sequence[str] = MODES
+    hangs: Sequence[str] = ()
     steps: str = ""
 
 
@@ -132,7 +132,7 @@ def sliced(name: str, *chains: str, version: int = 4, port: int = 21, slice_port
         ],
         version=version,
         port=port,
-        modes=list(MODES if version == 4 else EXTENDED),
+        modes=MODES if version == 4 else EXTENDED,
     )
 
 
@@ -151,6 +151,8 @@ def outcome(seen: Mapping[str, Any]) -> str:
         return REAL_ADDRESS
     if seen["cause"] == "time-out":
         return NO_TRANSFER if seen["at"] == "transfer" else TIME_OUT
-    if seen["cause"] == "refused" and seen["went_to"] != seen["server"]:
-        return WRONG_SERVER if seen["went_to"] else BY_DIRECTOR
+    if seen["cause"] == "refused" and not seen["went_to"]:
+        return BY_DIRECTOR
+    if seen["cause"] == "refused" and seen["went_to"] not in seen["greeting"]:
+        return WRONG_SERVER
     return str(seen)

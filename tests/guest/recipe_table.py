@@ -118,7 +118,7 @@ ROWS: list[tuple[Recipe, tuple[str, ...]]] = [
             services=service("-f 21", "-p 300", version=6),
             ip_vs_ftp=True,
             version=6,
-            modes=list(byhand.EXTENDED),
+            modes=byhand.EXTENDED,
         ),
         (YES, YES),
     ),

@@ -17,10 +17,10 @@ from lab.guest import run
 
 from tests.guest.shared import NEEDS_GUEST
 
-pytestmark = NEEDS_GUEST
+pytestmark = [*NEEDS_GUEST, pytest.mark.xdist_group("guest-run")]
 
 SMALL = Path(__file__).with_name("small.py")
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def tell(name: str, words: str, text: str) -> None:
 
 def active() -> list[str]:
     """The directors that have the virtual address and the gateway."""
-    found = []
+    found: list[str] = []
     for name in PAIR:
         listed = subprocess.run(
             ["ip", "-netns", name, "-4", "-o", "addr"], capture_output=True, text=True, check=True
