@@ -147,7 +147,6 @@ NAT = [
     case("slices", again=True, before=THEIRS),
     case("slices-v6", version=6),
     case("slices-proftpd-iptables", kind="proftpd", packet_filter="iptables", again=True),
-    case("slices-pure-ftpd", kind="pure-ftpd"),
     case("slices-stateful-forward", before=STATEFUL, after="nft delete table inet wall"),
     case("slices-wide-range", passive=(1_024, 65_535)),
     case("slices-other-real-port", real_port=2_121),
@@ -155,6 +154,8 @@ NAT = [
     case("persistence-v6", placement="persistence", version=6, kind="proftpd"),
     case("helper", placement="helper"),
     case("helper-classic", placement="helper", more='persistence_timeout = "15m"', packet_filter="iptables"),
+    # The last one: vsftpd cannot bind port 20 while a connection of Pure-FTPd from there is in TIME_WAIT.
+    case("slices-pure-ftpd", kind="pure-ftpd"),
 ]
 MODULE = [
     case("helper-other-port", placement="helper", port=2_121),
