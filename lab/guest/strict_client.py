@@ -144,8 +144,9 @@ class Session:
                     stream.close()
                     raise FailedError("data", "other", f"data from {peer[0]}:{peer[1]}")
                 said = f"from port {peer[1]}"
-        with during("transfer"), stream:
-            whole = self.read(stream)
+        with during("transfer"):
+            with stream:  # closed before the reply is read: ProFTPD lingers until its peer has closed
+                whole = self.read(stream)
             self.reply("2")
             return {**self.compare(whole, size), "said": said}
 
