@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ftpdirector.engines.ipvs.compile import compile_host
 from ftpdirector.engines.ipvs.iptables import chains_of
 from ftpdirector.engines.ipvs.nft import format_nft
 from ftpdirector.engines.ipvs.rules import rules_of
-from ftpdirector.explain.explanation import explain
+from ftpdirector.explain.explanation import explain, scenes_of
+from ftpdirector.explain.mistakes import mistakes_of
 from ftpdirector.explain.scene import Scene
-from ftpdirector.model import Cluster, IPAddress
-from tests.explain.scenes import EXAMPLES, example
+from ftpdirector.explain.way import Mode, Reason
+from ftpdirector.model import Cluster, Engine, IPAddress, PortRange
+from tests.explain.scenes import EXAMPLES, example, made
 
 NAMES = [path.stem for path in EXAMPLES if path.stem.startswith("ipvs-")]
 
@@ -36,12 +40,26 @@ def test_each_port_has_the_mark_that_is_told(name: str) -> None:
             assert mark(scene.cluster, scene.address, scene.data_port) == (scene.mark if stands.slices else own)
 
 
+def sources_agree(scene: Scene) -> bool:
+    stands = scene.stands
+    told = (stands.translates_source, stands.translates_any_port)
+    return told == tuple(source(scene, port) == scene.address for port in (scene.data_port, scene.unbound_port))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_sources_are_translated_where_it_is_told(name: str) -> None:
-    for scene in example(name):
-        stands = scene.stands
-        assert source(scene, scene.data_port) == (scene.address if stands.translates_source else None)
-        assert source(scene, 45678) == (scene.address if stands.translates_any_port else None)
+    assert all(sources_agree(scene) for scene in example(name))
+
+
+@pytest.mark.parametrize("ports", [PortRange(1024, 65535), PortRange(40000, 41000), PortRange(61000, 65535)])
+def test_a_passive_range_among_the_unbound_ports_leaves_port_20_alone(ports: PortRange) -> None:
+    narrow = made(Engine.IPVS)
+    virtual = replace(narrow.virtual, passive_ports=ports)
+    [scene] = scenes_of(replace(narrow.cluster, virtual_servers=(virtual,)), virtual, narrow.address)
+    assert sources_agree(scene)
+    assert scene.stands.translates_any_port is (ports.first > 60999)
+    reasons = [each.verdict.reason for one in mistakes_of(scene, [Mode.PORT], tls=False) for each in one.breaks]
+    assert (Reason.SOURCE_PORT_DIFFERS in reasons) is not scene.stands.translates_any_port
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from ftpdirector.model import (
     Cluster,
     Engine,
     ForwardingMethod,
     Placement,
-    RealServer,
-    ServerSoftware,
+    PortRange,
     VirtualServer,
 )
 
-BINDS_DATA_PORT = (ServerSoftware.VSFTPD, ServerSoftware.PROFTPD)
-"""They connect from the data port and nowhere else (as set up); others may fall back to ports that they do not tell."""
+UNBOUND: Final = PortRange(32768, 60999)
+"""Where a server that chooses no source port connects from (Linux, ip_local_port_range)."""
 
 
 class Lookup(StrEnum):
@@ -87,7 +87,7 @@ class Arrangement:
         return self.helper and not self.direct and (self.tracked or self.lookup is Lookup.PORT)
 
 
-def arrange(cluster: Cluster, virtual: VirtualServer, server: RealServer) -> Arrangement:
+def arrange(cluster: Cluster, virtual: VirtualServer) -> Arrangement:
     """What the cluster file stands for, under a kernel engine."""
     by_nat = virtual.forwarding is ForwardingMethod.NAT
     direct = virtual.forwarding in (ForwardingMethod.DR, ForwardingMethod.TUN)
@@ -106,9 +106,15 @@ def arrange(cluster: Cluster, virtual: VirtualServer, server: RealServer) -> Arr
         tracked=not direct,
         # nf_nat_ftp translates the source of what it expects; ip_vs_ftp does so for one source port only.
         translates_source=by_nat and (ipvs or not helped),
-        translates_any_port=by_nat and (not ipvs or server.server not in BINDS_DATA_PORT),
+        # The rule beside IPVS leaves out the passive range: what comes from there answers passive connections.
+        translates_any_port=by_nat and not (ipvs and reaches_unbound(virtual.passive_ports)),
         announces_virtual=not direct and not helped,
     )
+
+
+def reaches_unbound(ports: PortRange) -> bool:
+    """Whether a range has ports in common with those that a server gets which chooses none."""
+    return ports.first <= UNBOUND.last and UNBOUND.first <= ports.last
 
 
 def _takes_range(virtual: VirtualServer, *, ipvs: bool) -> bool:

@@ -134,9 +134,12 @@ SLIPS: Final[tuple[Slip, ...]] = (
         lambda stands: replace(stands, translates_source=False),
     ),
     Slip(
-        lambda scene: f"{scene.server.name} does not connect from port {scene.data_port}: {scene.words.data_port}",
+        lambda scene: (
+            f"{scene.server.name} does not connect from port {scene.data_port} ({scene.words.data_port}), and no rule "
+            "translates other source ports"
+        ),
         lambda scene: not scene.stands.direct,
-        lambda stands: replace(stands, from_data_port=False),
+        lambda stands: replace(stands, from_data_port=False, translates_any_port=False),
     ),
     Slip(
         lambda scene: f"{scene.server.name} connects from port {scene.server.port - 1}: ftp_data_port is not set",

@@ -24,7 +24,7 @@ WORDS: Final[Mapping[ServerSoftware, Words]] = {
     ServerSoftware.VSFTPD: Words(
         address="pasv_address",
         ports="pasv_min_port and pasv_max_port",
-        data_port="connect_from_port_20 (NO unless set)",
+        data_port="connect_from_port_20, which is NO unless set",
     ),
     ServerSoftware.PROFTPD: Words(address="MasqueradeAddress", ports="PassivePorts", data_port="its start as root"),
     ServerSoftware.PURE_FTPD: Words(address="ForcePassiveIP", ports="PassivePortRange", data_port="its start as root"),
