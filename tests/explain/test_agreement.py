@@ -10,10 +10,9 @@ from ftpdirector.engines.ipvs.compile import compile_host
 from ftpdirector.engines.ipvs.iptables import chains_of
 from ftpdirector.engines.ipvs.nft import format_nft
 from ftpdirector.engines.ipvs.rules import rules_of
-from ftpdirector.explain.explanation import explain, scenes_of
-from ftpdirector.explain.mistakes import mistakes_of
+from ftpdirector.explain.explanation import explain, scenes_of, verdict_of
 from ftpdirector.explain.scene import Scene
-from ftpdirector.explain.way import Mode, Reason
+from ftpdirector.explain.way import Mode
 from ftpdirector.model import Cluster, Engine, IPAddress, PortRange
 from tests.explain.scenes import EXAMPLES, example, made
 
@@ -58,8 +57,8 @@ def test_a_passive_range_among_the_unbound_ports_leaves_port_20_alone(ports: Por
     [scene] = scenes_of(replace(narrow.cluster, virtual_servers=(virtual,)), virtual, narrow.address)
     assert sources_agree(scene)
     assert scene.stands.translates_any_port is (ports.first > 60999)
-    reasons = [each.verdict.reason for one in mistakes_of(scene, [Mode.PORT], tls=False) for each in one.breaks]
-    assert (Reason.SOURCE_PORT_DIFFERS in reasons) is not scene.stands.translates_any_port
+    unbound = replace(scene, stands=replace(scene.stands, from_data_port=False))
+    assert verdict_of(unbound, Mode.PORT).works is scene.stands.translates_any_port
 
 
 @pytest.mark.parametrize("name", NAMES)
