@@ -40,6 +40,10 @@ TABLE: dict[str, tuple[Arrangement, Seen]] = {
     "pasv_address": (ANNOUNCED, (YES, YES, SNAT, SNAT)),
     "pasv_address and SNAT": (replace(ANNOUNCED, translates_source=True, tracked=True), (YES, YES, YES, YES)),
     "ip_vs_ftp without a conntrack rule": (UNTRACKED_HELPER, (Reason.NOT_TRACKED, YES, YES, YES)),
+    "... port 21 alone marked, not persistent": (
+        replace(UNTRACKED_HELPER, takes_range=False, persistent=False),
+        (Reason.NOT_TRACKED, YES, YES, YES),
+    ),
     "ip_vs_ftp with a conntrack rule": (HELPER, (YES, YES, YES, YES)),
     "... port 21 alone marked": (replace(HELPER, takes_range=False), (YES, YES, YES, YES)),
     "... not persistent": (replace(HELPER, persistent=False), (YES, YES, YES, YES)),

@@ -82,9 +82,14 @@ class Arrangement:
         return self.forwarding in (ForwardingMethod.DR, ForwardingMethod.TUN)
 
     @property
-    def helper_reads(self) -> bool:
-        """Whether the helper rewrites replies. IPVS has connections tracked by itself for a service by port 21 only."""
-        return self.helper and not self.direct and (self.tracked or self.lookup is Lookup.PORT)
+    def helper_notes(self) -> bool:
+        """Whether the helper reads announcements, and knows then whose a data connection is."""
+        return self.helper and not self.direct
+
+    @property
+    def helper_rewrites(self) -> bool:
+        """Whether it changes a 227, too. IPVS has connections tracked by itself for a service by port 21 only."""
+        return self.helper_notes and (self.tracked or self.lookup is Lookup.PORT)
 
 
 def arrange(cluster: Cluster, virtual: VirtualServer) -> Arrangement:

@@ -18,7 +18,7 @@ def walk_passive(scene: Scene, mode: Mode, *, tls: bool) -> Walk:
         return failure
     yield Step(at="client", text="opens the data connection", packet=packet("SYN", scene.client_data, scene.passive))
     stands = scene.stands
-    if stands.helper_reads and not tls:
+    if stands.helper_notes and not tls:
         return (yield from _by_entry(scene, mode))
     if stands.slices:
         return (yield from _by_slice(scene))
@@ -39,11 +39,9 @@ def _announce(scene: Scene, mode: Mode, *, tls: bool) -> Walk:
     )
     if stands.direct:
         return None
-    if stands.helper and not tls and not stands.helper_reads:
-        yield _said("director", "ip_vs_ftp rewrites nothing in a connection that the kernel does not track")
-    elif stands.helper_reads and not tls:
-        yield _said("director", _rewritten(scene, mode, said))
-        return None
+    if stands.helper_notes and not tls:
+        yield _said("director", _read(scene, mode, said))
+        virtual = virtual or stands.helper_rewrites
     else:
         yield _said("director", "cannot read the reply" if tls else "passes the reply on as it is")
     return None if virtual else _real_address(scene, tls=tls)
@@ -73,13 +71,13 @@ def _because(scene: Scene, mode: Mode) -> str:
     return f"{number}; its own address, as {scene.words.address} is not set"
 
 
-def _rewritten(scene: Scene, mode: Mode, said: Endpoint) -> str:
+def _read(scene: Scene, mode: Mode, said: Endpoint) -> str:
     helper = "ip_vs_ftp" if scene.stands.engine is Engine.IPVS else "nf_nat_ftp"
     if said.address == scene.address and mode is Mode.PASV:
         return f"{helper} reads the reply and takes {said.address} for the real server's own address"
-    wrote = "" if mode is Mode.EPSV else f", writes {scene.address} for {said.address}"
+    wrote = f", writes {scene.address} for {said.address}" if scene.stands.helper_rewrites else ", cannot change it"
     return (
-        f"{helper} reads the reply{wrote} and notes that a connection from {scene.client_address} to {scene.passive} "
+        f"{helper} reads the reply{'' if mode is Mode.EPSV else wrote} and notes that a connection from {scene.client_address} to {scene.passive} "
         f"belongs to {scene.server.name}"
     )
 
@@ -102,7 +100,7 @@ def _real_address(scene: Scene, *, tls: bool) -> Failure:
         return Failure(
             reason=Reason.NOT_TRACKED,
             text="for a virtual server by firewall mark IPVS does not ask for connection tracking, and without it "
-            f"ip_vs_ftp rewrites no 227 (vs.conntrack = 1 does not ask for it either): {goes}",
+            f"ip_vs_ftp cannot change the 227 (vs.conntrack = 1 does not ask for it either): {goes}",
             remedy="add any rule that needs connection tracking: one in a nat table, -m conntrack, or nft ct state",
         )
     if stands.conntrack_helper:
