@@ -75,10 +75,11 @@ def _read(scene: Scene, mode: Mode, said: Endpoint) -> str:
     helper = "ip_vs_ftp" if scene.stands.engine is Engine.IPVS else "nf_nat_ftp"
     if said.address == scene.address and mode is Mode.PASV:
         return f"{helper} reads the reply and takes {said.address} for the real server's own address"
-    wrote = f", writes {scene.address} for {said.address}" if scene.stands.helper_rewrites else ", cannot change it"
+    change = f", writes {scene.address} for {said.address}" if scene.stands.helper_rewrites else ", cannot change it"
+    changed = "" if mode is Mode.EPSV else change
     return (
-        f"{helper} reads the reply{'' if mode is Mode.EPSV else wrote} and notes that a connection from {scene.client_address} to {scene.passive} "
-        f"belongs to {scene.server.name}"
+        f"{helper} reads the reply{changed} and notes that a connection from {scene.client_address} to "
+        f"{scene.passive} belongs to {scene.server.name}"
     )
 
 

@@ -34,6 +34,6 @@ WORDS: Final[Mapping[ServerSoftware, Words]] = {
     ServerSoftware.OTHER: Words(
         address="pasv_address (or what it calls that)",
         ports="passive port range",
-        data_port="setting for that",
+        data_port="its setting for active mode",
     ),
 }
