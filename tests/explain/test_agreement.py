@@ -50,6 +50,15 @@ def test_sources_are_translated_where_it_is_told(name: str) -> None:
     assert all(sources_agree(scene) for scene in example(name))
 
 
+@pytest.mark.parametrize("ports", [PortRange(2000, 3000), PortRange(2122, 3000), PortRange(1024, 65535)])
+def test_a_data_port_inside_the_passive_range_is_not_translated(ports: PortRange) -> None:
+    plain = made(Engine.IPVS, port=2121)
+    virtual = replace(plain.virtual, port=990, passive_ports=ports)
+    [scene] = scenes_of(replace(plain.cluster, virtual_servers=(virtual,)), virtual, plain.address)
+    assert sources_agree(scene)
+    assert verdict_of(scene, Mode.PORT).works is (ports.first > 2120)
+
+
 @pytest.mark.parametrize("ports", [PortRange(1024, 65535), PortRange(40000, 41000), PortRange(61000, 65535)])
 def test_a_passive_range_among_the_unbound_ports_leaves_port_20_alone(ports: PortRange) -> None:
     narrow = made(Engine.IPVS)

@@ -58,10 +58,11 @@ def test_the_client_speaks_to_the_virtual_address_only() -> None:
                 assert all(str(scene.address) in one for one in seen), seen
 
 
-def test_a_passive_connection_is_answered_from_where_it_was_opened_to() -> None:
+def test_what_the_client_opens_is_answered_from_where_it_was_opened_to() -> None:
     for scene in scenes(KERNEL):
-        for way in ways(scene):
-            if way.verdict.works and way.mode in PASSIVE:
+        control, _ = follow(walk_control(scene))
+        for way in (Way(steps=control), *ways(scene)):
+            if way.verdict.works and way.mode in ("", *PASSIVE):
                 packets = [step.packet for step in way.steps if step.packet]
                 source, _, target = packets[0].removeprefix("SYN ").partition(" -> ")
                 assert packets[-1] == f"SYN+ACK {target} -> {source}"

@@ -43,7 +43,7 @@ def command(
     cluster = load(file).cluster
     explanation = explain(cluster, modes=mode or (), client=_address(client), tls_only=tls)
     if not explanation.fronts:
-        raise typer.BadParameter(f"{client}: no virtual server of {file} has an address of its family")
+        raise typer.BadParameter(f"{client}: no virtual server of {file} has an address and real servers of its family")
     if as_json:
         show_json(dataclasses.asdict(explanation))
         return 0

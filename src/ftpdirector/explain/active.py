@@ -80,7 +80,7 @@ def _nat(scene: Scene, *, tls: bool) -> Walk:
     )
     noted = _notes(stands, tls=tls)
     by_note = noted and (stands.from_data_port or stands.engine is Engine.NFTABLES)
-    by_rule = stands.translates_source and (stands.from_data_port or stands.translates_any_port)
+    by_rule = stands.translates_source if stands.from_data_port else stands.translates_any_port
     if not (by_note or by_rule):
         return _untranslated(scene, source, noted=noted, tls=tls)
     port = scene.virtual.port - 1 if by_note and stands.from_data_port else source.port
@@ -125,6 +125,14 @@ def _untranslated(scene: Scene, source: Endpoint, *, noted: bool, tls: bool) -> 
             text=f"{who} port {scene.data_port}, but {scene.server.name} connects from port {source.port}: {seen}",
             remedy=f"have {scene.server.name} connect from port {scene.data_port}: {scene.words.data_port}; or "
             "translate every source port",
+        )
+    if stands.from_data_port and scene.data_port in scene.virtual.passive_ports:
+        return Failure(
+            reason=Reason.SOURCE_NOT_TRANSLATED,
+            text=f"port {scene.data_port} lies in the passive range {scene.virtual.passive_ports}: what "
+            f"{scene.server.name} sends from there is taken for answers to passive connections, and not translated; "
+            f"{seen}",
+            remedy=f"leave port {scene.data_port} out of passive_ports",
         )
     rule = f"add a rule that gives what {scene.server.name} opens the source {scene.address} (SNAT, by the source port)"
     if stands.helper and tls:

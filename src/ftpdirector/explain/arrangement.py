@@ -16,6 +16,7 @@ from ftpdirector.model import (
     ForwardingMethod,
     Placement,
     PortRange,
+    RealServer,
     VirtualServer,
 )
 
@@ -58,9 +59,9 @@ class Arrangement:
     let_pass: bool = True
     """No filter takes the packets of the control connection for invalid."""
     translates_source: bool = False
-    """Data connections of the real servers leave with the virtual address."""
+    """What the real servers open from the data port leaves with the virtual address."""
     translates_any_port: bool = False
-    """... from whatever port."""
+    """... and so does what they open from other ports."""
     announces_virtual: bool = False
     """The real server's 227 names the virtual address."""
     in_slice: bool = True
@@ -92,7 +93,7 @@ class Arrangement:
         return self.helper_notes and (self.tracked or self.lookup is Lookup.PORT)
 
 
-def arrange(cluster: Cluster, virtual: VirtualServer) -> Arrangement:
+def arrange(cluster: Cluster, virtual: VirtualServer, server: RealServer) -> Arrangement:
     """What the cluster file stands for, under a kernel engine."""
     by_nat = virtual.forwarding is ForwardingMethod.NAT
     direct = virtual.forwarding in (ForwardingMethod.DR, ForwardingMethod.TUN)
@@ -109,9 +110,9 @@ def arrange(cluster: Cluster, virtual: VirtualServer) -> Arrangement:
         persistent=virtual.persistence_timeout_s > 0,
         helper=helped,
         tracked=not direct,
-        # nf_nat_ftp translates the source of what it expects; ip_vs_ftp does so for one source port only.
-        translates_source=by_nat and (ipvs or not helped),
-        # The rule beside IPVS leaves out the passive range: what comes from there answers passive connections.
+        # nf_nat_ftp translates the source of what it expects; ip_vs_ftp does so for one source port only. The rule
+        # beside IPVS leaves out the passive range: what comes from there answers passive connections.
+        translates_source=by_nat and (server.port - 1 not in virtual.passive_ports if ipvs else not helped),
         translates_any_port=by_nat and not (ipvs and reaches_unbound(virtual.passive_ports)),
         announces_virtual=not direct and not helped,
     )

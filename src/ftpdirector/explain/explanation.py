@@ -60,7 +60,7 @@ def scenes_of(
         other=others[0] if others else None,
         ports=ports,
         mark=mark,
-        stands=arrange(cluster, virtual),
+        stands=arrange(cluster, virtual, server),
     )
 
 
