@@ -19,8 +19,8 @@ from ftpdirector.errors import DirectorError
 USAGE: Final = 64
 INTERRUPTED: Final = 130
 COMMANDS: Final = (
-    "check", "render", "plan", "apply", "confirm", "remove", "run", "status", "drain", "enable", "reload", "probe",
-    "verify", "demo", "schema",
+    "check", "explain", "render", "plan", "apply", "confirm", "remove", "run", "status", "drain", "enable", "reload",
+    "probe", "verify", "demo", "schema",
 )  # fmt: skip
 """In the order in which help shows them; each is `ftpdirector.cli.<name>` with a function `command`."""
 

@@ -215,7 +215,7 @@ def _helper_sees_no_tls(cluster: Cluster) -> Iterator[Finding]:
         if virtual.placement is Placement.HELPER:
             yield (
                 f"{place_of(virtual)}: placement",
-                "the kernel's helper reads replies: over TLS no data connection works, and a 227 that is split or not "
+                "the kernel's helper reads replies: over TLS passive mode does not work; a 227 that is split, or not "
                 "first in its packet is lost",
                 _USE_SLICES,
             )
