@@ -75,7 +75,7 @@ def test_a_guest_ends_with_who_started_it(tmp_path: Path) -> None:
 
 def emulators(below: Path) -> list[int]:
     """Processes that run a guest whose job directory lies below."""
-    found = []
+    found: list[int] = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes()
