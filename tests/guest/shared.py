@@ -26,7 +26,11 @@ NEEDS_GUEST = [
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[], object]) -> Any:
-    """The JSON of `make()`, which one process calls; its failure is everybody's, and is not tried again."""
+    """The JSON of `make()`, which one process calls; its failure is everybody's, and is not tried again.
+
+    A fixture that boots a guest calls this: pytest-xdist 3.8 cannot group tests under pytest 9.2 (it writes to
+    `_nodeid`, which is gone), so that `--dist loadgroup` alone would boot one guest a worker.
+    """
     base = factory.getbasetemp()
     shared: Path = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with (shared / f"{name}.lock").open("w") as lock:
