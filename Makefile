@@ -37,11 +37,11 @@ lab: $(VENV)/.dev  ## install the servers and clients that the tests need (apt; 
 	@sh lab/suite.sh $(BIN)/python
 
 test: lab check  ## all tests, then the fuzz targets for a minute
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "real and not slow" tests
+	$(BIN)/pytest -q -n $(WORKERS) -m "real and not slow" tests
 	$(MAKE) fuzz
 
 test-all: lab check  ## the full products as well
-	$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "real or slow" tests
+	$(BIN)/pytest -q -n $(WORKERS) -m "real or slow" tests
 	$(MAKE) fuzz FUZZ_S=600
 
 fuzz: $(VENV)/.dev  ## every fuzz target, FUZZ_S seconds in all

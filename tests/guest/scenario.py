@@ -1,7 +1,5 @@
 """In the guest: each case is a cluster file that is applied, transfers in every mode, and the host left as found.
 
-python scenario.py   reads cases.json in the job directory, writes results.json there
-
 A case: {"name", "cluster" (text), "version" 4 or 6, "port", "modes", "sessions" (each mode so often), "services" (in
 IPVS), "servers": {name: {"kind", "settings", "port"}}, "direct", and shell: "before" apply, "after" remove}.
 """
@@ -16,11 +14,9 @@ import time
 import traceback
 from pathlib import Path
 
+from lab.guest import run, topology
+
 from ftpdirector import cli
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from lab.guest import topology
 
 CLIENT = topology.ROOT / "lab/guest/strict_client.py"
 PATIENCE_S = 20.0
@@ -134,7 +130,7 @@ def left() -> dict:
 
 
 def main() -> None:
-    cases = json.loads(Path("cases.json").read_text())
+    cases = run.arguments()
     results: dict[str, dict] = {}
     work = Path("/tmp/servers")
     work.mkdir(mode=0o755)
@@ -144,7 +140,7 @@ def main() -> None:
     say("network is up")
     for case in cases:
         results[case["name"]] = carry_out(case, work)
-        Path("results.json").write_text(json.dumps(results, indent=1))
+        run.report(results)
 
 
 if __name__ == "__main__":

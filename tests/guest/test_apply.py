@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +9,29 @@ import pytest
 from lab.guest import run as guest
 
 from tests.guest import cases
+from tests.guest.shared import NEEDS_GUEST, once
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(bool(guest.missing()), reason=guest.missing()),
-]
+pytestmark = [*NEEDS_GUEST, pytest.mark.timeout(600)]
 
 SCENARIO = Path(__file__).with_name("scenario.py")
 
 
 def results_of(what: list[dict[str, Any]]) -> dict[str, Any]:
     """All cases of one guest, which boots once."""
-    done = guest.run([sys.executable, str(SCENARIO)], files={"cases.json": json.dumps(what)}, timeout_s=550)
-    assert done.status == 0, f"{done.output[-3000:]}\n{done.console[-2000:] if done.status == guest.DIED else ''}"
-    found: dict[str, Any] = json.loads(done.files["results.json"])
+    found: dict[str, Any] = guest.scenario(SCENARIO, what, timeout_s=550)
     return found
 
 
-@pytest.fixture(scope="module")
-def nat() -> dict[str, Any]:
-    return results_of(cases.NAT)
+@pytest.fixture(scope="session")
+def nat(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    found: dict[str, Any] = once(tmp_path_factory, "nat", lambda: results_of(cases.NAT))
+    return found
 
 
-@pytest.fixture(scope="module")
-def direct() -> dict[str, Any]:
-    return results_of(cases.DIRECT)
+@pytest.fixture(scope="session")
+def direct(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    found: dict[str, Any] = once(tmp_path_factory, "direct", lambda: results_of(cases.DIRECT))
+    return found
 
 
 def check(case: dict[str, Any], result: dict[str, Any]) -> None:
@@ -52,19 +47,16 @@ def check(case: dict[str, Any], result: dict[str, Any]) -> None:
     assert result["left"] == {"services": 0, "nft": "", "iptables": "", "files": ""}
 
 
-@pytest.mark.xdist_group("guest-nat")
 @pytest.mark.parametrize("case", cases.NAT, ids=lambda case: case["name"])
 def test_through_nat(case: dict[str, Any], nat: dict[str, Any]) -> None:
     check(case, nat[case["name"]])
 
 
-@pytest.mark.xdist_group("guest-direct")
 @pytest.mark.parametrize("case", cases.DIRECT, ids=lambda case: case["name"])
 def test_answers_bypass_the_director(case: dict[str, Any], direct: dict[str, Any]) -> None:
     check(case, direct[case["name"]])
 
 
-@pytest.mark.xdist_group("guest-module")
 def test_the_helper_is_told_of_another_control_port_when_it_is_loaded() -> None:
     """And only then: connections that it serves hold it, so that a change is refused and changes nothing."""
     other, in_use = results_of(cases.MODULE).values()
@@ -75,18 +67,15 @@ def test_the_helper_is_told_of_another_control_port_when_it_is_loaded() -> None:
     assert in_use["left"] == {"services": 0, "nft": "", "iptables": "", "files": ""}
 
 
-@pytest.mark.xdist_group("guest-nat")
 def test_both_servers_served(nat: dict[str, Any]) -> None:
     """Without persistence, round robin turns from one session to the next."""
     assert {one["server"] for one in nat["slices"]["transfers"]} == {"alpha", "bravo"}
 
 
-@pytest.mark.xdist_group("guest-nat")
 def test_persistence_keeps_a_client_with_one_server(nat: dict[str, Any]) -> None:
     assert len({one["server"] for one in nat["persistence-iptables"]["transfers"]}) == 1
 
 
-@pytest.mark.xdist_group("guest-nat")
 def test_a_keepalived_file_that_is_not_ours_is_kept(nat: dict[str, Any]) -> None:
     assert nat["slices"]["kept"].startswith("# theirs\n")
     assert "include /etc/keepalived/ftpdirector.conf" in nat["slices"]["after_apply"]

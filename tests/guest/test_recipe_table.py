@@ -16,7 +16,7 @@ from tests.guest.byhand import WRONG_SERVER, outcome
 from tests.guest.recipe_table import ROWS, STEPS, TRAPS
 from tests.guest.shared import NEEDS_GUEST
 
-pytestmark = [*NEEDS_GUEST, pytest.mark.xdist_group("guest-recipes")]
+pytestmark = NEEDS_GUEST
 
 Seen = Mapping[str, Mapping[str, Any]]
 WORDS = {recipe.name: dict(zip(recipe.modes, words, strict=True)) for recipe, words in (*ROWS, *TRAPS)}

@@ -17,7 +17,7 @@ from lab.guest import run
 
 from tests.guest.shared import NEEDS_GUEST
 
-pytestmark = [*NEEDS_GUEST, pytest.mark.xdist_group("guest-run")]
+pytestmark = NEEDS_GUEST
 
 SMALL = Path(__file__).with_name("small.py")
 PATIENCE_S = 120.0

@@ -9,7 +9,7 @@ from lab.guest import run
 
 from tests.guest.shared import NEEDS_GUEST
 
-pytestmark = [*NEEDS_GUEST, pytest.mark.xdist_group("guest-two-directors")]
+pytestmark = NEEDS_GUEST
 
 
 def test_the_virtual_address_and_the_gateway_move_to_the_director_that_is_left() -> None:
