@@ -200,6 +200,13 @@ class Servers:
                     raise RuntimeError(f"{name}: {(self.work / f'{name}.log').read_text()[-1000:]}")
                 time.sleep(0.1)
 
+    def kill(self, name: str) -> None:
+        """One real server, with all its sessions, by SIGKILL."""
+        process = self.running.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
     def stop(self) -> None:
         for process in self.running.values():
             with contextlib.suppress(ProcessLookupError):

@@ -33,7 +33,7 @@ def shell(script: str) -> str:
 
 def director(*words: str) -> tuple[int, str]:
     """One command line, in a process of its own as ever; forked from this one, since a fresh start takes 7 s here."""
-    output = Path("/tmp/said")
+    output = Path(f"/tmp/said.{os.getpid()}")
     with output.open("w") as file:
         file.flush()
         child = os.fork()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from lab.guest import run
 
 from tests.guest.shared import NEEDS_GUEST
