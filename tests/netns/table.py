@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from lab.netns.hosts import PASSIVE, VIRTUAL, Host, address_of
@@ -14,17 +15,16 @@ from ftpdirector.model import Cluster
 from ftpdirector.state import Override
 from ftpdirector.wanted import want
 
+_SETTINGS = {"slices": 8, "scheduler": "rr", "passive_ports": f"{PASSIVE[0]}-{PASSIVE[1]}"}
+
 
 def cluster_of(numbers: Sequence[int], versions: Sequence[int] = (4, 6), **settings: object) -> Cluster:
     """One virtual server `ftp` before the real servers of these numbers, named `real-NUMBER-VERSION`."""
     addresses = ", ".join(f'"{VIRTUAL[version]}"' for version in versions)
-    text = (
-        f'engine = "nftables"\n[[virtual_server]]\nname = "ftp"\naddress = [{addresses}]\n'
-        f'passive_ports = "{PASSIVE[0]}-{PASSIVE[1]}"\n'
-    )
+    text = f'engine = "nftables"\n[[virtual_server]]\nname = "ftp"\naddress = [{addresses}]\n'
     weights = settings.pop("weights", {})
     assert isinstance(weights, Mapping)
-    for key, value in {"slices": 4 * len(versions), "scheduler": "rr", **settings}.items():
+    for key, value in {**_SETTINGS, **settings}.items():
         text += f"{key} = {value}\n" if isinstance(value, int) else f'{key} = "{value}"\n'
     for version in versions:
         for number in numbers:
@@ -57,3 +57,14 @@ def count_of(host: Host, counter: str) -> int:
     """How many packets a counter of the table has seen."""
     words = host.run("nft", "list", "counter", "inet", "ftpdirector", counter).stdout.split()
     return int(words[words.index("packets") + 1])
+
+
+def listed(host: Host) -> list[str]:
+    """The table as the kernel has it: one entry an object, its lines and elements in one order."""
+    text = host.run("nft", "--stateless", "list", "table", "inet", "ftpdirector").stdout
+    text = re.sub(r"elements = \{(.*?)\}", _in_order, text, flags=re.DOTALL)
+    return sorted(block.strip() for block in text.partition("{")[2].rstrip().removesuffix("}").split("\n\n"))
+
+
+def _in_order(elements: re.Match[str]) -> str:
+    return "elements = " + ", ".join(sorted(one.strip() for one in elements[1].split(",")))
