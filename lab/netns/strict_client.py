@@ -21,6 +21,7 @@ class Session:
 
     def __init__(self, host: Host, own: str, address: str, port: int = 21) -> None:
         self.host, self.own, self.address = host, own, address
+        self.source_port = 0  # where the last active data connection came from
         self.control = self.connect(address, port)
         self.file = self.control.makefile("rb")
         self.server = re.findall(r"real-[a-z-]*[a-z]", self.reply("2"))[0]

@@ -24,13 +24,14 @@ def cluster_of(numbers: Sequence[int], versions: Sequence[int] = (4, 6), **setti
     text = f'engine = "nftables"\n[[virtual_server]]\nname = "ftp"\naddress = [{addresses}]\n'
     weights = settings.pop("weights", {})
     assert isinstance(weights, Mapping)
+    port = settings.pop("real_port", 21)
     for key, value in {**_SETTINGS, **settings}.items():
         text += f"{key} = {value}\n" if isinstance(value, int) else f'{key} = "{value}"\n'
     for version in versions:
         for number in numbers:
             text += (
                 f'[[virtual_server.real_server]]\nname = "real-{number}-{version}"\n'
-                f'address = "{address_of(number, version)}"\nweight = {weights.get(number, 1)}\n'
+                f'address = "{address_of(number, version)}"\nweight = {weights.get(number, 1)}\nport = {port}\n'
             )
     return decode(text, source="test")
 

@@ -125,7 +125,9 @@ def test_a_change_of_anything_leaves_what_a_boot_would_make(hosts: Network) -> N
     for table in tables:
         boot(hosts.director, table)
         due.append(listed(hosts.director))
-    for (old, table), (new, other) in itertools.permutations(enumerate(tables), 2):
-        boot(hosts.director, table)
-        change(hosts.director, table, other)
-        assert listed(hosts.director) == due[new], (old, new)
+    every_pair = [each for low, high in itertools.combinations(range(len(tables)), 2) for each in (low, high, low)]
+    now = len(tables) - 1
+    for new in every_pair:
+        change(hosts.director, tables[now], tables[new])
+        assert listed(hosts.director) == due[new], (now, new)
+        now = new
