@@ -96,7 +96,7 @@ def _base_chains(*, has_helper: bool) -> Iterator[Chain]:
         rules=_rules(
             _both(
                 '{ip} daddr . tcp dport @virtual_ports_{v} counter name "strays" drop',
-                '{ip} saddr . tcp sport @real_ports_{v} counter name "strays" drop',
+                '{ip} saddr @real_{v} tcp sport @real_ports counter name "strays" drop',
             ),
             "After a failover another director may know the connection: an answer from here would reset it.",
         ),

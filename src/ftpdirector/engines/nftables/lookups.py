@@ -46,7 +46,8 @@ def lookups_of(cluster: Cluster, behind: Sequence[Behind], marks: Marks) -> Iter
         slots = [one for one in slices if family_of(one.address) is family]
         yield from _passive(family, here, slots)
         yield from _known_of_clients(family)
-        yield from _ports(family, here, slots)
+        yield from _own(family, here)
+    yield _real_ports(behind)
     yield Set(
         name="gated",
         type="mark",
@@ -141,32 +142,37 @@ def _known_of_clients(family: Family) -> Iterator[Set]:
     )
 
 
-def _ports(family: Family, behind: Sequence[Behind], slots: Sequence[_Slot]) -> Iterator[Set]:
-    own: dict[IPAddress, list[PortRange]] = {}
-    theirs: dict[IPAddress, list[PortRange]] = {}
+def _own(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
+    ports: dict[IPAddress, list[PortRange]] = {}
     for one in behind:
-        own.setdefault(one.address, []).extend((_control(one.virtual.port), one.virtual.passive_ports))
-        for server in one.servers:
-            theirs.setdefault(server.address, []).append(_control(server.port))
-            if one.virtual.placement is not Placement.SLICES:
-                theirs[server.address].append(one.virtual.passive_ports)
-    for slot in slots:
-        theirs[slot.slice.server.address].append(slot.slice.ports)
-    for name, by_address, purpose in (
-        ("virtual_ports", own, "Ports of virtual addresses that FTP uses, the one for active data among them."),
-        ("real_ports", theirs, "Ports that real servers answer clients from."),
-    ):
-        yield Set(
-            name=f"{name}_{family.suffix}",
-            type=f"{family.type} . inet_service",
-            flags=("interval",),
-            elements={
-                f"{address} . {format_ports(each)}": ""
-                for address, ports in by_address.items()
-                for each in united(ports)
-            },
-            purpose=purpose,
-        )
+        ports.setdefault(one.address, []).extend((_control(one.virtual.port), one.virtual.passive_ports))
+    yield Set(
+        name=f"virtual_ports_{family.suffix}",
+        type=f"{family.type} . inet_service",
+        flags=("interval",),
+        elements={
+            f"{address} . {format_ports(each)}": "" for address, ranges in ports.items() for each in united(ranges)
+        },
+        purpose="Ports of virtual addresses that FTP uses, the one for active data among them.",
+    )
+    yield Set(
+        name=f"real_{family.suffix}",
+        type=family.type,
+        elements={str(server.address): "" for one in behind for server in one.servers},
+        purpose="Real servers.",
+    )
+
+
+def _real_ports(behind: Sequence[Behind]) -> Set:
+    ranges = [_control(server.port) for one in behind for server in one.servers]
+    ranges += [one.virtual.passive_ports for one in behind]
+    return Set(
+        name="real_ports",
+        type="inet_service",
+        flags=("interval",),
+        elements={format_ports(each): "" for each in united(ranges)},
+        purpose="Ports that real servers answer clients from.",
+    )
 
 
 def _control(port: int) -> PortRange:

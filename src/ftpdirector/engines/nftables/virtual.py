@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ftpdirector.engines.nftables.marks import DATA_BIT, format_mark
-from ftpdirector.engines.nftables.names import FAMILIES, Family, network_of_client
+from ftpdirector.engines.nftables.names import Family, family_of, network_of_client
 from ftpdirector.engines.nftables.objects import Chain, Counter, Rule, Set
 from ftpdirector.engines.nftables.tables import hashed, interleaved, maglev
 from ftpdirector.model import IPAddress, Placement, RealServer, VirtualServer
@@ -124,7 +124,7 @@ def chains_of(virtual: VirtualServer, behind: Sequence[Behind]) -> Iterator[Chai
 def _limits(virtual: VirtualServer) -> Iterator[Rule]:
     refuse = f'counter name "refused_{virtual.name}" reject with tcp reset'
     if virtual.max_sessions_per_client:
-        for family in FAMILIES:
+        for family in dict.fromkeys(map(family_of, virtual.addresses)):
             who = f"{family.word} saddr . ct original {family.word} daddr . ct original proto-dst"
             count = f"ct count over {virtual.max_sessions_per_client}"
             yield Rule(f"meta l4proto tcp add @clients_{family.suffix} {{ {who} {count} }} {refuse}")
@@ -137,16 +137,19 @@ def _choose(one: Behind) -> Iterator[Rule]:
     if not one.slots:
         return
     family, client = one.family.word, network_of_client(one.virtual, one.family)
-    entry = f"@{one.persistence} {{ {client} : ct mark }}"
     go = f"meta l4proto tcp dnat {family} to ct mark map @{one.named('offered')}"
     if one.is_persistent:
         yield Rule(f"ct mark set {client} map @{one.persistence}", "The client's network keeps its real server,")
         yield Rule(go, "as long as that one takes new sessions.")
-        yield Rule(f"delete {entry}")
-    yield Rule(f"ct mark set {_turn(one)} map @{one.named('schedule')}")
+        yield Rule(f"delete @{one.persistence} {{ {client} : ct mark }}")
+    keep = f"update @{one.persistence} {{ {client} timeout {_timeout_s(one)}s : ct mark }}"
+    turn = f"ct mark set {_turn(one)} map @{one.named('schedule')}"
     if one.is_persistent:
-        yield Rule(f"update @{one.persistence} {{ {client} timeout {_timeout_s(one)}s : ct mark }}")
-    yield Rule(go)
+        yield Rule(turn)
+        yield Rule(keep)
+        yield Rule(go)
+    else:
+        yield Rule(f"{turn} {go}")
 
 
 def _turn(one: Behind) -> str:
@@ -161,7 +164,7 @@ def _session(one: Behind) -> Iterator[Rule]:
     family, client = one.family, network_of_client(one.virtual, one.family)
     idle_s = max(_SHORTEST_S, round(one.virtual.idle_timeout_s))
     # An address that a SYN alone names may be anyone's: only who has answered is let in, or fills the set.
-    known = "ct state established ct direction original"
+    known = "tcp flags & syn == 0 ct state established ct direction original"
     yield Rule(f"ct state new jump limits_{one.virtual.name}")
     yield Rule(
         f"{known} update @admitted_{family.suffix} {{ {family.word} saddr . {family.word} daddr timeout {idle_s}s }}",
