@@ -131,3 +131,11 @@ def test_a_change_of_anything_leaves_what_a_boot_would_make(hosts: Network) -> N
         change(hosts.director, tables[now], tables[new])
         assert listed(hosts.director) == due[new], (now, new)
         now = new
+
+
+@pytest.mark.slow
+def test_wrr_keeps_its_weights_over_twenty_thousand_connections(hosts: Network) -> None:
+    boot(hosts.director, table_of(cluster_of(NUMBERS, scheduler="wrr", weights={1: 4, 2: 2, 3: 1})))
+    shares = Counter(chosen(hosts, 20_000))
+    for number, weight in {1: 4, 2: 2, 3: 1}.items():
+        assert shares[name_of(number)] / 20_000 == pytest.approx(weight / 7, rel=0.02)

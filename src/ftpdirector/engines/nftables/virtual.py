@@ -47,6 +47,11 @@ class Behind:
         return f"persistent_{self.persistent}_{self.family.suffix}"
 
     @property
+    def spoke(self) -> str:
+        """The name of its map of who spoke last."""
+        return f"spoke_{self.persistent}_{self.family.suffix}"
+
+    @property
     def is_persistent(self) -> bool:
         """Whether clients keep their real server."""
         return self.virtual.persistence_timeout_s > 0
@@ -101,13 +106,19 @@ def sets_of(one: Behind) -> Iterator[Set]:
         purpose=f"Whose turn it is, by scheduler {one.virtual.scheduler}.",
     )
     if one.is_persistent and one.owns_persistence:
-        yield Set(
-            name=one.persistence,
-            type=f"{one.family.type} : mark",
-            size=_MOST_PERSISTENT,
-            flags=("dynamic", "timeout"),
-            purpose="The real server that a client network keeps.",
-        )
+        yield _of_networks(one, one.persistence, "The real server that a client network keeps.")
+    if one.is_found_by_persistence:
+        yield _of_networks(one, one.spoke, "The real server that a client network gave its last command to.")
+
+
+def _of_networks(one: Behind, name: str, purpose: str) -> Set:
+    return Set(
+        name=name,
+        type=f"{one.family.type} : mark",
+        size=_MOST_PERSISTENT,
+        flags=("dynamic", "timeout"),
+        purpose=purpose,
+    )
 
 
 def chains_of(virtual: VirtualServer, behind: Sequence[Behind]) -> Iterator[Chain]:
@@ -172,12 +183,15 @@ def _session(one: Behind) -> Iterator[Rule]:
     )
     if not one.is_persistent:
         return
-    if one.virtual.placement is Placement.PERSISTENCE:
-        yield Rule(
-            f"{known} delete @{one.persistence} {{ {client} : ct mark }}",
-            "The next data connection of this network belongs to the session that spoke last.",
-        )
     yield Rule(f"{known} update @{one.persistence} {{ {client} timeout {_timeout_s(one)}s : ct mark }}")
+    if one.virtual.placement is Placement.PERSISTENCE:
+        # An update renews an entry and does not change it: it has to go first.
+        commands = "tcp flags & (syn | psh) == psh ct state established ct direction original"
+        yield Rule(
+            f"{commands} delete @{one.spoke} {{ {client} : ct mark }}",
+            "The next data connection of this network belongs to the session that gave the last command.",
+        )
+        yield Rule(f"{commands} update @{one.spoke} {{ {client} timeout {_timeout_s(one)}s : ct mark }}")
 
 
 def _timeout_s(one: Behind) -> int:
@@ -186,7 +200,8 @@ def _timeout_s(one: Behind) -> int:
 
 def _data_by_persistence(one: Behind) -> Iterator[Rule]:
     client, family = network_of_client(one.virtual, one.family), one.family
-    yield Rule(
-        f"ct mark set {client} map @{one.persistence} ct mark set ct mark | {format_mark(DATA_BIT)} "
-        f"dnat {family.word} to ct mark map @server_{family.suffix}"
-    )
+    for known in (one.spoke, one.persistence):
+        yield Rule(
+            f"ct mark set {client} map @{known} ct mark set ct mark | {format_mark(DATA_BIT)} "
+            f"dnat {family.word} to ct mark map @server_{family.suffix}"
+        )
