@@ -9,6 +9,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from lab.netns import servers
@@ -219,3 +220,18 @@ def test_a_client_that_never_answers_is_not_admitted(hosts: Network) -> None:
         assert "elements" not in text
     finally:
         hosts.client.nft("delete table ip deaf\n")
+
+
+@pytest.mark.parametrize("placement", ["slices", "persistence"])
+def test_two_ports_of_one_service_share_their_passive_range(hosts: Network, placement: str) -> None:
+    """Sessions by either port, of the same client, and data connections that belong to the right one of them."""
+    cluster = cluster_of(NUMBERS, (4,), placement=placement)
+    [first] = cluster.virtual_servers
+    # The second port leads to the same servers: only slices may map a port to another.
+    second = replace(first, name="second", port=2121)
+    boot(hosts.director, table_of(replace(cluster, virtual_servers=(first, second))))
+    with session(hosts) as one, Session(hosts.client, CLIENT, VIRTUAL[4], second.port) as other:
+        assert placement == "slices" or one.server == other.server
+        for mode in ("PASV", "PORT", "EPSV"):
+            one.retrieve(mode)
+            other.retrieve(mode)
