@@ -1,0 +1,173 @@
+"""What is wanted -> the one nftables table that does it.
+
+A packet passes a fixed number of rules, however many servers there are: base chains are the same for every cluster and
+look things up in sets and maps. Pure: the same wanted gives the same text. This module carries nothing out.
+
+    prerouting   drops what opens no connection and belongs to none; has the kernel's FTP helper read, where asked
+    choose       a new connection to a virtual address gets its real server
+    refuse       one that got none is reset
+    forward      limits, and the passive gate; every packet of a control connection renews what is known of its client
+    postrouting  active data connections come from the virtual address
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from ftpdirector.change.setup import TABLE
+from ftpdirector.engines.nftables.lookups import helped_of, lookups_of
+from ftpdirector.engines.nftables.marks import Marks, marks_of
+from ftpdirector.engines.nftables.names import FAMILIES, family_of
+from ftpdirector.engines.nftables.objects import Chain, Counter, Helper, Rule, Table
+from ftpdirector.engines.nftables.virtual import Behind, chains_of, counters_of, sets_of
+from ftpdirector.model import Cluster, Placement, VirtualServer
+from ftpdirector.slices import group_of, groups_of
+from ftpdirector.wanted import Wanted
+
+_HELPER: Final = "ftp_control"
+
+_COUNTERS: Final = (
+    Counter(name="strays", purpose="Packets that open no connection and belong to none: dropped."),
+    Counter(name="unserved", purpose="Connections to a virtual address that no real server was there for: reset."),
+    Counter(name="gate", purpose="Data connections from clients that have no session with that real server: reset."),
+)
+
+
+def compile_table(wanted: Wanted) -> Table:
+    """The whole table."""
+    cluster, marks = wanted.cluster, marks_of(wanted.cluster)
+    behind = [one for virtual in cluster.virtual_servers for one in _behind(wanted, virtual, marks)]
+    helped = [one for one in behind if one.virtual.placement is Placement.HELPER]
+    return Table(
+        name=TABLE,
+        counters=(*_COUNTERS, *(each for one in cluster.virtual_servers for each in counters_of(one))),
+        helpers=tuple(_helper() for _ in helped[:1]),
+        sets=(
+            *lookups_of(cluster, behind, marks),
+            *(helped_of(helped) if helped else ()),
+            *(each for one in behind for each in sets_of(one)),
+        ),
+        chains=(
+            *(each for virtual in cluster.virtual_servers for each in chains_of(virtual, behind)),
+            *_base_chains(has_helper=bool(helped)),
+        ),
+    )
+
+
+def _helper() -> Helper:
+    return Helper(name=_HELPER, protocol="ftp", purpose="Reads PASV and PORT, and rewrites them.")
+
+
+def _behind(wanted: Wanted, virtual: VirtualServer, marks: Marks) -> Iterator[Behind]:
+    for address in sorted(virtual.addresses, key=lambda one: one.version):
+        servers = [server for server in virtual.real_servers if server.address.version == address.version]
+        yield Behind(
+            virtual=virtual,
+            address=address,
+            family=family_of(address),
+            servers=tuple(servers),
+            marks=tuple(marks[group_of(virtual), server.address] for server in servers),
+            offers=tuple(wanted.offers[virtual.name, server.name].weight for server in servers),
+            persistent=_home(wanted.cluster, virtual).name,
+        )
+
+
+def _home(cluster: Cluster, virtual: VirtualServer) -> VirtualServer:
+    # Data connections of virtual servers that share a range cannot be told apart, so that they share persistence too.
+    if virtual.placement is Placement.PERSISTENCE:
+        return groups_of(cluster)[group_of(virtual)][0]
+    return virtual
+
+
+def _both(*texts: str) -> Iterator[str]:
+    for family in FAMILIES:
+        for text in texts:
+            yield text.format(ip=family.word, v=family.suffix)
+
+
+def _rules(texts: Iterable[str], reason: str) -> tuple[Rule, ...]:
+    return tuple(Rule(text, "" if place else reason) for place, text in enumerate(texts))
+
+
+def _base_chains(*, has_helper: bool) -> Iterator[Chain]:
+    yield Chain(
+        name="stray",
+        rules=_rules(
+            _both(
+                '{ip} daddr . tcp dport @virtual_ports_{v} counter name "strays" drop',
+                '{ip} saddr @real_{v} tcp sport @real_ports counter name "strays" drop',
+            ),
+            "After a failover another director may know the connection: an answer from here would reset it.",
+        ),
+        purpose="Packets that open no connection and belong to none.",
+    )
+    yield Chain(
+        name="prerouting",
+        hook="type filter hook prerouting priority mangle; policy accept;",
+        rules=(
+            Rule("tcp flags & (fin | syn | rst | ack) != syn ct state { invalid, new, untracked } goto stray"),
+            *(
+                _rules(
+                    _both(f'ct state new {{ip}} daddr . tcp dport @helped_{{v}} ct helper set "{_HELPER}"'),
+                    "Placement helper: the kernel reads this control connection.",
+                )
+                if has_helper
+                else ()
+            ),
+        ),
+    )
+    yield Chain(
+        name="choose",
+        hook="type nat hook prerouting priority dstnat; policy accept;",
+        rules=(
+            *_rules(_both("{ip} daddr . tcp dport vmap @control_{v}"), "Control connections."),
+            *_rules(
+                _both(
+                    "ct mark set {ip} daddr . tcp dport map @slice_{v} dnat {ip} to ct mark map @server_{v}",
+                    "{ip} daddr . tcp dport vmap @passive_{v}",
+                ),
+                "Passive data connections: the port names the real server, or the client does.",
+            ),
+        ),
+    )
+    yield Chain(
+        name="refuse",
+        hook="type filter hook prerouting priority dstnat + 10; policy accept;",
+        rules=_rules(
+            _both(
+                'ct state new {ip} daddr . tcp dport @virtual_ports_{v} counter name "unserved" reject with tcp reset'
+            ),
+            "What still goes to the virtual address got no real server.",
+        ),
+    )
+    yield Chain(
+        name="gate",
+        rules=(
+            *_rules(_both("{ip} saddr . {ip} daddr @admitted_{v} return"), "The client has a session with it."),
+            Rule('counter name "gate" reject with tcp reset'),
+        ),
+        purpose="A data connection to a slice is admitted from clients of that very real server.",
+    )
+    yield Chain(
+        name="forward",
+        hook="type filter hook forward priority filter; policy accept;",
+        rules=(
+            *_rules(
+                _both("meta l4proto tcp ct original {ip} daddr . ct original proto-dst vmap @session_{v}"),
+                "Packets of control connections.",
+            ),
+            Rule("ct state new ct status dnat ct mark @gated goto gate", "A new data connection to a slice."),
+        ),
+    )
+    yield Chain(
+        name="postrouting",
+        hook="type nat hook postrouting priority srcnat; policy accept;",
+        rules=(
+            Rule("ct status dnat ct mark @fullnat masquerade", "Forwarding fullnat."),
+            *_rules(
+                _both("meta l4proto tcp {ip} daddr . {ip} saddr @admitted_{v} snat {ip} to {ip} saddr map @active_{v}"),
+                "A real server connects to its client: an active data connection, from whatever port.",
+            ),
+        ),
+    )

@@ -1,0 +1,191 @@
+"""The sets and maps that the base chains look things up in: endpoints, slices, real servers, what is known of clients.
+
+This module knows no chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ftpdirector.engines.nftables.marks import DATA_BIT, Marks, format_mark
+from ftpdirector.engines.nftables.names import FAMILIES, Family, family_of, format_ports, united
+from ftpdirector.engines.nftables.objects import Set
+from ftpdirector.engines.nftables.virtual import Behind
+from ftpdirector.model import Cluster, ForwardingMethod, IPAddress, Placement, PortRange
+from ftpdirector.slices import Slice, assign, group_of, groups_of
+
+_MOST_ADMITTED: Final = 262_144
+"""Pairs of client and real server. The kernel sets 8 bytes each aside at once, and some 150 more when one is used."""
+_MOST_COUNTED: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slot:
+    """A slice at a virtual address, and the mark of data connections to it."""
+
+    address: IPAddress
+    slice: Slice
+    mark: int
+
+
+def lookups_of(cluster: Cluster, behind: Sequence[Behind], marks: Marks) -> Iterator[Set]:
+    """Every set and map that base chains look things up in; they are there even when they are empty."""
+    slices = [
+        _Slot(address=address, slice=one, mark=marks[group_of(virtuals[0]), one.server.address] | DATA_BIT)
+        for virtuals in groups_of(cluster).values()
+        if virtuals[0].placement is Placement.SLICES
+        for one in assign(virtuals)
+        for address in virtuals[0].addresses
+        if address.version == one.server.address.version
+    ]
+    for family in FAMILIES:
+        here = [one for one in behind if one.family is family]
+        yield from _endpoints(family, here)
+        slots = [one for one in slices if family_of(one.address) is family]
+        yield from _passive(family, here, slots)
+        yield from _known_of_clients(family)
+        yield from _own(family, here)
+    yield _real_ports(behind)
+    yield Set(
+        name="gated",
+        type="mark",
+        elements={format_mark(one.mark): "" for one in slices},
+        purpose="Data connections that pass the gate: those to a slice.",
+    )
+    yield Set(
+        name="fullnat",
+        type="mark",
+        elements={
+            format_mark(mark | bit): ""
+            for one in behind
+            if one.virtual.forwarding is ForwardingMethod.FULLNAT
+            for mark in one.marks
+            for bit in (0, DATA_BIT)
+        },
+        purpose="Connections that reach their real server from the director's own address.",
+    )
+
+
+def _endpoints(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
+    yield Set(
+        name=f"control_{family.suffix}",
+        type=f"{family.type} . inet_service : verdict",
+        elements={f"{one.address} . {one.virtual.port}": f"goto {one.named('control')}" for one in behind},
+        purpose="Where clients connect to, and the chain that chooses a real server.",
+    )
+    yield Set(
+        name=f"session_{family.suffix}",
+        type=f"{family.type} . inet_service : verdict",
+        elements={f"{one.address} . {one.virtual.port}": f"goto {one.named('session')}" for one in behind},
+        purpose="Where a control connection was made to, and the chain that its packets pass.",
+    )
+
+
+def _passive(family: Family, behind: Sequence[Behind], slices: Sequence[_Slot]) -> Iterator[Set]:
+    yield Set(
+        name=f"slice_{family.suffix}",
+        type=f"{family.type} . inet_service : mark",
+        flags=("interval",),
+        elements={f"{one.address} . {format_ports(one.slice.ports)}": format_mark(one.mark) for one in slices},
+        purpose="Each slice of a passive range, and the mark of the real server that announces it.",
+    )
+    yield Set(
+        name=f"passive_{family.suffix}",
+        type=f"{family.type} . inet_service : verdict",
+        flags=("interval",),
+        elements={
+            f"{one.address} . {format_ports(one.virtual.passive_ports)}": f"goto {one.named('passive')}"
+            for one in behind
+            if one.is_found_by_persistence
+        },
+        purpose="Passive ranges whose data connections follow the client's control connection.",
+    )
+    yield Set(
+        name=f"server_{family.suffix}",
+        type=f"mark : {family.type}",
+        elements={
+            format_mark(mark | DATA_BIT): str(server.address)
+            for one in behind
+            for mark, server in zip(one.marks, one.servers, strict=True)
+        },
+        purpose="Where data connections go, by their mark.",
+    )
+    yield Set(
+        name=f"active_{family.suffix}",
+        type=f"{family.type} : {family.type}",
+        elements={
+            str(server.address): str(one.address)
+            for one in behind
+            if one.virtual.forwarding is ForwardingMethod.NAT
+            for server in one.servers
+        },
+        purpose="The virtual address that a real server's active data connections come from.",
+    )
+
+
+def _known_of_clients(family: Family) -> Iterator[Set]:
+    yield Set(
+        name=f"admitted_{family.suffix}",
+        type=f"{family.type} . {family.type}",
+        size=_MOST_ADMITTED,
+        flags=("dynamic", "timeout"),
+        purpose="Client and real server that have a session with each other.",
+    )
+    yield Set(
+        name=f"clients_{family.suffix}",
+        type=f"{family.type} . {family.type} . inet_service",
+        size=_MOST_COUNTED,
+        flags=("dynamic",),
+        purpose="Open control connections by client and virtual server.",
+    )
+
+
+def _own(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
+    ports: dict[IPAddress, list[PortRange]] = {}
+    for one in behind:
+        ports.setdefault(one.address, []).extend((_control(one.virtual.port), one.virtual.passive_ports))
+    yield Set(
+        name=f"virtual_ports_{family.suffix}",
+        type=f"{family.type} . inet_service",
+        flags=("interval",),
+        elements={
+            f"{address} . {format_ports(each)}": "" for address, ranges in ports.items() for each in united(ranges)
+        },
+        purpose="Ports of virtual addresses that FTP uses, the one for active data among them.",
+    )
+    yield Set(
+        name=f"real_{family.suffix}",
+        type=family.type,
+        elements={str(server.address): "" for one in behind for server in one.servers},
+        purpose="Real servers.",
+    )
+
+
+def _real_ports(behind: Sequence[Behind]) -> Set:
+    ranges = [_control(server.port) for one in behind for server in one.servers]
+    ranges += [one.virtual.passive_ports for one in behind]
+    return Set(
+        name="real_ports",
+        type="inet_service",
+        flags=("interval",),
+        elements={format_ports(each): "" for each in united(ranges)},
+        purpose="Ports that real servers answer clients from.",
+    )
+
+
+def _control(port: int) -> PortRange:
+    """The control port and the one below it, which active data connections come from (RFC 959 section 5.2)."""
+    return PortRange(max(1, port - 1), port)
+
+
+def helped_of(behind: Sequence[Behind]) -> Iterator[Set]:
+    """The control connections that the kernel's helper reads."""
+    for family in FAMILIES:
+        yield Set(
+            name=f"helped_{family.suffix}",
+            type=f"{family.type} . inet_service",
+            elements={f"{one.address} . {one.virtual.port}": "" for one in behind if one.family is family},
+            purpose="Where control connections are made to that the kernel's helper reads.",
+        )

@@ -1,0 +1,207 @@
+"""The part of the table that belongs to one virtual server: its scheduling, its persistence, its limits.
+
+This module knows no other virtual server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ftpdirector.engines.nftables.marks import DATA_BIT, format_mark
+from ftpdirector.engines.nftables.names import Family, family_of, network_of_client
+from ftpdirector.engines.nftables.objects import Chain, Counter, Rule, Set
+from ftpdirector.engines.nftables.tables import hashed, interleaved, maglev
+from ftpdirector.model import IPAddress, Placement, RealServer, VirtualServer
+
+_MOST_PERSISTENT: Final = 65_536
+"""Client networks of one virtual server; the kernel sets 1 MiB aside for the map."""
+_SHORTEST_S: Final = 60
+_SLOT_TYPE: Final = "numgen inc mod 1024 : ct mark"
+"""A slot is a number of 32 bits; nft has no name for that type, and 1.0.6 crashes on a listing with jhash in it."""
+_SEED: Final = "0x00667470"
+"""The same everywhere and always, so that a client's hash outlives restarts and is the same on every director."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """A virtual address and the real servers of its family: their marks, and their weights as offered now."""
+
+    virtual: VirtualServer
+    address: IPAddress
+    family: Family
+    servers: tuple[RealServer, ...]
+    marks: tuple[int, ...]
+    offers: tuple[int, ...]
+    persistent: str
+    """The virtual server that the map of persistence is named after."""
+
+    def named(self, part: str) -> str:
+        """The name of a part of it in the table."""
+        return f"{part}_{self.virtual.name}_{self.family.suffix}"
+
+    @property
+    def persistence(self) -> str:
+        """The name of its map of persistence."""
+        return f"persistent_{self.persistent}_{self.family.suffix}"
+
+    @property
+    def spoke(self) -> str:
+        """The name of its map of who spoke last."""
+        return f"spoke_{self.persistent}_{self.family.suffix}"
+
+    @property
+    def is_persistent(self) -> bool:
+        """Whether clients keep their real server."""
+        return self.virtual.persistence_timeout_s > 0
+
+    @property
+    def is_found_by_persistence(self) -> bool:
+        """Whether data connections find their real server by it."""
+        return self.virtual.placement is Placement.PERSISTENCE and self.owns_persistence
+
+    @property
+    def owns_persistence(self) -> bool:
+        """Whether the map is its own; virtual servers that share a passive range may share one."""
+        return self.persistent == self.virtual.name
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The scheduling table: places in `servers`."""
+        match self.virtual.scheduler:
+            case "sh" | "mh" as scheduler:
+                fill = hashed if scheduler == "sh" else maglev
+                names = [str(server.address) for server in self.servers]
+                return fill(names, [server.weight for server in self.servers], self.offers)
+            case "rr":
+                return interleaved(tuple(min(1, offer) for offer in self.offers))
+            case _:
+                return interleaved(self.offers)
+
+
+def counters_of(virtual: VirtualServer) -> Iterator[Counter]:
+    """What is counted for one virtual server."""
+    yield Counter(name=f"sessions_{virtual.name}", purpose="Control connections made.")
+    yield Counter(name=f"refused_{virtual.name}", purpose="Control connections above a limit: reset.")
+
+
+def sets_of(one: Behind) -> Iterator[Set]:
+    """Its maps."""
+    yield Set(
+        name=one.named("offered"),
+        type=f"mark : {one.family.type} . inet_service",
+        elements={
+            format_mark(mark): f"{server.address} . {server.port}"
+            for mark, server, offer in zip(one.marks, one.servers, one.offers, strict=True)
+            if offer
+        },
+        purpose="Real servers that take new sessions.",
+    )
+    yield Set(
+        name=one.named("schedule"),
+        type=_SLOT_TYPE,
+        typeof=True,
+        elements={str(slot): format_mark(one.marks[place]) for slot, place in enumerate(one.slots)},
+        purpose=f"Whose turn it is, by scheduler {one.virtual.scheduler}.",
+    )
+    if one.is_persistent and one.owns_persistence:
+        yield _of_networks(one, one.persistence, "The real server that a client network keeps.")
+    if one.is_found_by_persistence:
+        yield _of_networks(one, one.spoke, "The real server that a client network gave its last command to.")
+
+
+def _of_networks(one: Behind, name: str, purpose: str) -> Set:
+    return Set(
+        name=name,
+        type=f"{one.family.type} : mark",
+        size=_MOST_PERSISTENT,
+        flags=("dynamic", "timeout"),
+        purpose=purpose,
+    )
+
+
+def chains_of(virtual: VirtualServer, behind: Sequence[Behind]) -> Iterator[Chain]:
+    """Its chains, those that others call first."""
+    yield Chain(name=f"limits_{virtual.name}", rules=tuple(_limits(virtual)), purpose="A new control connection.")
+    for one in behind:
+        if one.virtual is virtual:
+            yield Chain(name=one.named("control"), rules=tuple(_choose(one)))
+            yield Chain(name=one.named("session"), rules=tuple(_session(one)))
+            if one.is_found_by_persistence:
+                yield Chain(name=one.named("passive"), rules=tuple(_data_by_persistence(one)))
+
+
+def _limits(virtual: VirtualServer) -> Iterator[Rule]:
+    refuse = f'counter name "refused_{virtual.name}" reject with tcp reset'
+    if virtual.max_sessions_per_client:
+        for family in dict.fromkeys(map(family_of, virtual.addresses)):
+            who = f"{family.word} saddr . ct original {family.word} daddr . ct original proto-dst"
+            count = f"ct count over {virtual.max_sessions_per_client}"
+            yield Rule(f"meta l4proto tcp add @clients_{family.suffix} {{ {who} {count} }} {refuse}")
+    if virtual.max_sessions:
+        yield Rule(f"meta l4proto tcp ct count over {virtual.max_sessions} {refuse}")
+    yield Rule(f'counter name "sessions_{virtual.name}"')
+
+
+def _choose(one: Behind) -> Iterator[Rule]:
+    if not one.slots:
+        return
+    family, client = one.family.word, network_of_client(one.virtual, one.family)
+    go = f"meta l4proto tcp dnat {family} to ct mark map @{one.named('offered')}"
+    if one.is_persistent:
+        yield Rule(f"ct mark set {client} map @{one.persistence}", "The client's network keeps its real server,")
+        yield Rule(go, "as long as that one takes new sessions.")
+        yield Rule(f"delete @{one.persistence} {{ {client} : ct mark }}")
+    keep = f"update @{one.persistence} {{ {client} timeout {_timeout_s(one)}s : ct mark }}"
+    turn = f"ct mark set {_turn(one)} map @{one.named('schedule')}"
+    if one.is_persistent:
+        yield Rule(turn)
+        yield Rule(keep)
+        yield Rule(go)
+    else:
+        yield Rule(f"{turn} {go}")
+
+
+def _turn(one: Behind) -> str:
+    match one.virtual.scheduler:
+        case "sh" | "mh":
+            return f"jhash {one.family.word} saddr mod {len(one.slots)} seed {_SEED}"
+        case _:
+            return f"numgen inc mod {len(one.slots)}"
+
+
+def _session(one: Behind) -> Iterator[Rule]:
+    family, client = one.family, network_of_client(one.virtual, one.family)
+    idle_s = max(_SHORTEST_S, round(one.virtual.idle_timeout_s))
+    # An address that a SYN alone names may be anyone's: only who has answered is let in, or fills the set.
+    known = "tcp flags & syn == 0 ct state established ct direction original"
+    yield Rule(f"ct state new jump limits_{one.virtual.name}")
+    yield Rule(
+        f"{known} update @admitted_{family.suffix} {{ {family.word} saddr . {family.word} daddr timeout {idle_s}s }}",
+        "The client may open data connections to this real server, and this real server to it.",
+    )
+    if not one.is_persistent:
+        return
+    yield Rule(f"{known} update @{one.persistence} {{ {client} timeout {_timeout_s(one)}s : ct mark }}")
+    if one.virtual.placement is Placement.PERSISTENCE:
+        # An update renews an entry and does not change it: it has to go first.
+        commands = "tcp flags & (syn | psh) == psh ct state established ct direction original"
+        yield Rule(
+            f"{commands} delete @{one.spoke} {{ {client} : ct mark }}",
+            "The next data connection of this network belongs to the session that gave the last command.",
+        )
+        yield Rule(f"{commands} update @{one.spoke} {{ {client} timeout {_timeout_s(one)}s : ct mark }}")
+
+
+def _timeout_s(one: Behind) -> int:
+    return max(1, round(one.virtual.persistence_timeout_s))
+
+
+def _data_by_persistence(one: Behind) -> Iterator[Rule]:
+    client, family = network_of_client(one.virtual, one.family), one.family
+    for known in (one.spoke, one.persistence):
+        yield Rule(
+            f"ct mark set {client} map @{known} ct mark set ct mark | {format_mark(DATA_BIT)} "
+            f"dnat {family.word} to ct mark map @server_{family.suffix}"
+        )
