@@ -92,6 +92,14 @@ BROKEN: list[tuple[str, str]] = [
         "shared-range",
         file(top=IPVS, more=second(address="192.0.2.10", port=2122, more="firewall_mark = 900\nslices = 8")),
     ),
+    (
+        "helper-beside-others",
+        file(
+            top=IPVS,
+            virtual='placement = "helper"',
+            more=second(address="192.0.2.11", port=2121, more='firewall_mark = 900\npassive_ports = "30000-39999"'),
+        ),
+    ),
     ("interface-missing", file(top=IPVS, more=PAIR)),
     ("gateway-must-move", file(top=IPVS, more=HOST + PAIR)),
     ("helper-sees-no-tls", file(top=IPVS, virtual='placement = "helper"', alpha="port = 2121")),

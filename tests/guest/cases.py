@@ -137,6 +137,10 @@ table inet wall {
 }
 X
 """
+NO_TIME_WAIT = """
+for server in alpha bravo; do ip netns exec $server sysctl -qw net.ipv4.tcp_max_tw_buckets=0; done
+"""
+"""vsftpd cannot bind port 20 while a connection of Pure-FTPd from there is in TIME_WAIT."""
 NO_LONGER_BEHIND = "for server in alpha bravo; do ip -netns $server link del vip; done"
 THEIRS = """
 mkdir -p /etc/keepalived
@@ -152,11 +156,12 @@ NAT = [
     case("slices-other-real-port", real_port=2_121),
     case("persistence-iptables", placement="persistence", packet_filter="iptables"),
     case("persistence-v6", placement="persistence", version=6, kind="proftpd"),
+    case("slices-pure-ftpd", kind="pure-ftpd", before=NO_TIME_WAIT),
     case("helper", placement="helper"),
     case("helper-classic", placement="helper", more='persistence_timeout = "15m"', packet_filter="iptables"),
-    # The last one: vsftpd cannot bind port 20 while a connection of Pure-FTPd from there is in TIME_WAIT.
-    case("slices-pure-ftpd", kind="pure-ftpd"),
 ]
+BEHIND_HELPER = case("slices-behind-helper")
+"""Comes after helper-classic, whose persistence template holds the module for its 15 minutes."""
 MODULE = [
     case("helper-other-port", placement="helper", port=2_121),
     case("helper-while-in-use", placement="helper", refused=True),

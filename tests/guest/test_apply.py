@@ -24,7 +24,7 @@ def results_of(what: list[dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def nat(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    found: dict[str, Any] = once(tmp_path_factory, "nat", lambda: results_of(cases.NAT))
+    found: dict[str, Any] = once(tmp_path_factory, "nat", lambda: results_of([*cases.NAT, cases.BEHIND_HELPER]))
     return found
 
 
@@ -65,6 +65,14 @@ def test_the_helper_is_told_of_another_control_port_when_it_is_loaded() -> None:
     assert "module ip_vs_ftp is loaded with ports=2121, has to be loaded anew with ports=21" in in_use["apply"]["said"]
     assert "everything was put back" in in_use["apply"]["said"]
     assert in_use["left"] == {"services": 0, "nft": "", "iptables": "", "files": ""}
+
+
+def test_slices_do_not_begin_while_the_helper_would_send_their_data_astray(nat: dict[str, Any]) -> None:
+    refused = nat["slices-behind-helper"]
+    assert refused["apply"]["status"] == 1
+    assert "module ip_vs_ftp must go" in refused["apply"]["said"]
+    assert "everything was put back" in refused["apply"]["said"]
+    assert refused["left"] == {"services": 0, "nft": "", "iptables": "", "files": ""}
 
 
 def test_both_servers_served(nat: dict[str, Any]) -> None:

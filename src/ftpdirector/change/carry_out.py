@@ -16,7 +16,7 @@ from ftpdirector.change.plan import Change, Item, Key, Kind, difference, items_o
 from ftpdirector.change.setup import HostSetup, Service
 from ftpdirector.change.things import ON_DISK, Place, look, put, shown
 from ftpdirector.errors import EngineError, HostError
-from ftpdirector.host import files, services
+from ftpdirector.host import files, kernel, services
 from ftpdirector.host.run import run_program
 
 SAVED_IPTABLES = (
@@ -106,9 +106,12 @@ def apply(host: Host, planned: Plan, *, confirm_by_s: float = 0.0) -> None:
     )
     host.memory.write_journal(journal)
     try:
-        # A module that is to go is in use until the services have let go of it.
-        late = [change for change in planned.changes if change.key.kind is Kind.MODULE and change.after is None]
+        wanted = {original.key for original in planned.manifest.originals}
+        # A module of ours that is needed no longer is in use until the services have let go of it.
+        late = [change for change in planned.changes if _goes(change) and change.key not in wanted]
         for change in planned.changes:
+            if _goes(change) and change.key in wanted:
+                _refuse_in_use(change)
             if change not in late:
                 put(host.place, change.key, change.after, change.mode_after)
         if any(change.key.kind is Kind.LINK or change.key.target.endswith(".service") for change in planned.changes):
@@ -122,6 +125,19 @@ def apply(host: Host, planned: Plan, *, confirm_by_s: float = 0.0) -> None:
         raise EngineError(f"{error}\nnothing has changed: everything was put back") from error
     host.memory.remember(planned.manifest)
     host.memory.write_journal(replace(journal, confirm_by_s=confirm_by_s) if confirm_by_s else None)
+
+
+def _goes(change: Change) -> bool:
+    return change.key.kind is Kind.MODULE and change.after is None
+
+
+def _refuse_in_use(change: Change) -> None:
+    name = change.key.target
+    if kernel.is_in_use(name):
+        raise HostError(
+            f"module {name} must go ({change.reason}), and is in use: end the connections that it serves (modprobe -r "
+            f"{name} tells when), or reboot"
+        )
 
 
 def confirm(host: Host) -> bool:

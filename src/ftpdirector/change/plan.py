@@ -39,9 +39,9 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """What a thing is to be. `shown` is the form in which the host tells it, where that is another one."""
+    """What a thing is to be, None where it must not be there; `shown`: in the host's words, where they are others."""
 
-    value: str
+    value: str | None
     shown: str | None = None
     mode: int | None = None
     reason: str = ""
@@ -74,6 +74,8 @@ def items_of(setup: HostSetup, *, saved_paths: Mapping[int, str]) -> dict[Key, I
     items: dict[Key, Item] = {}
     for module in setup.modules:
         items[Key(Kind.MODULE, module.name)] = Item(value=module.options, reason=module.reason)
+    for module in setup.without:
+        items[Key(Kind.MODULE, module.name)] = Item(value=None, reason=module.reason)
     for sysctl in setup.sysctls:
         items[Key(Kind.SYSCTL, sysctl.key)] = Item(value=sysctl.value, reason=sysctl.reason)
     if setup.rules.nft:

@@ -108,6 +108,8 @@ class HostSetup:
     """Everything, in the order in which it is put in place."""
 
     modules: tuple[Module, ...] = ()
+    without: tuple[Module, ...] = ()
+    """Kernel modules that would do harm; they must not be loaded."""
     sysctls: tuple[Sysctl, ...] = ()
     rules: PacketFilterRules = PacketFilterRules()
     folders: tuple[Folder, ...] = ()

@@ -29,14 +29,14 @@ class Place:
         return self.root / name.lstrip("/")
 
 
-def shown(key: Key, item: Item) -> str:
+def shown(key: Key, item: Item) -> str | None:
     """How the host would tell the item if it were there. Raises `HostError` when the kernel refuses it."""
     match key.kind:
         case Kind.NFT:
-            return packetfilter.list_as_loaded(item.value, key.target)
+            return packetfilter.list_as_loaded(item.value or "", key.target)
         case Kind.IPTABLES:
             version = int(key.target)
-            return ours_in(packetfilter.save_as_restored(version, restoring(item.value, present="")))
+            return ours_in(packetfilter.save_as_restored(version, restoring(item.value or "", present="")))
         case _:
             return item.value
 
@@ -53,7 +53,7 @@ def put(place: Place, key: Key, value: str | None, mode: int | None) -> None:
 
 def _look_module(place: Place, key: Key, item: Item | None) -> Found:
     del place
-    return Found(value=kernel.module_options(key.target, item.value if item else ""))
+    return Found(value=kernel.module_options(key.target, (item and item.value) or ""))
 
 
 def _put_module(place: Place, key: Key, value: str | None, mode: int | None) -> None:

@@ -221,6 +221,21 @@ def _helper_sees_no_tls(cluster: Cluster) -> Iterator[Finding]:
             )
 
 
+def _helper_beside_others(cluster: Cluster) -> Iterator[Finding]:
+    if cluster.engine is not Engine.IPVS:
+        return
+    helped = {one.port: one for one in cluster.virtual_servers if one.placement is Placement.HELPER}
+    for virtual in cluster.virtual_servers:
+        other = helped.get(virtual.port)
+        if other and virtual.placement is not Placement.HELPER and virtual.forwarding is ForwardingMethod.NAT:
+            yield (
+                f"{place_of(virtual)}: placement",
+                f'ip_vs_ftp serves port {virtual.port} of every virtual address, for virtual_server "{other.name}": here '
+                "it would send passive data connections astray",
+                "give the two different control ports, or the same placement",
+            )
+
+
 def _persistence_cannot_drain(cluster: Cluster) -> Iterator[Finding]:
     if not is_kernel(cluster):
         return
@@ -286,6 +301,11 @@ KERNEL_RULES: Final[tuple[Rule, ...]] = (
         _interfaces,
     ),
     problem("gateway-must-move", "Behind a pair by nat, the real servers' gateway floats.", _gateway_of_a_pair),
+    problem(
+        "helper-beside-others",
+        "The helper of IPVS goes by control port, not by virtual server.",
+        _helper_beside_others,
+    ),
     problem("gateway-without-nat", "A gateway address belongs to forwarding nat.", _gateway),
     problem("proxy-only", "proxy_protocol and data_to_server belong to the proxy engine.", _only_proxy),
     problem("persistence-without-time", "Placement persistence has a time-out.", _persistence_with_time),

@@ -79,8 +79,13 @@ def load_module(name: str, options: str) -> None:
     run_program("modprobe", name, *options.split())
 
 
+def is_in_use(name: str) -> bool:
+    """Whether connections or other modules hold a loaded module."""
+    return _users(name) > 0
+
+
 def unload_module(name: str) -> None:
-    """Unload it; a module that is in use stays, which harms nobody. Raises `HostError` for another reason."""
+    """Unload it; a module that is in use stays. Raises `HostError` for another reason."""
     if not _is_loadable(name) or _users(name):
         return
     run_program("modprobe", "-r", name)

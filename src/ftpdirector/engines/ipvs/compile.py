@@ -44,19 +44,20 @@ WantedBy=multi-user.target keepalived.service
 def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
     """What the host of director `me` is to have (None: the only director, whose addresses are set by hand)."""
     rules = rules_of(cluster)
-    modules = tuple(_modules(cluster))
+    modules, without = tuple(_modules(cluster)), tuple(_without(cluster))
     sysctls = tuple(_sysctls(cluster))
     by_nft = cluster.host.packet_filter is PacketFilter.NFTABLES
     text = format_nft(rules)
     return HostSetup(
         modules=modules,
+        without=without,
         sysctls=sysctls,
         rules=PacketFilterRules(nft=text)
         if by_nft
         else PacketFilterRules(iptables=chains_of(rules, version=4), ip6tables=chains_of(rules, version=6)),
         folders=(Folder(path=TRACKS, reason="verdicts for keepalived"),),
         files=(
-            *_boot_files(modules, sysctls),
+            *_boot_files(modules, without, sysctls),
             *((HostFile(path=RULES_FILE, text=text), HostFile(path=_unit_path(), text=_UNIT)) if by_nft else ()),
             HostFile(path=KEEPALIVED_FILE, text=format_keepalived(cluster, me), mode=0o640),
         ),
@@ -115,6 +116,16 @@ def _modules(cluster: Cluster) -> Iterator[Module]:
         yield Module(name="ipip", reason="forwarding tun")
 
 
+def _without(cluster: Cluster) -> Iterator[Module]:
+    """ip_vs_ftp takes the address in a 227 for the real server's: one that announces the virtual address is lost."""
+    by_nat = [one for one in cluster.virtual_servers if one.forwarding is ForwardingMethod.NAT]
+    if by_nat and all(one.placement is not Placement.HELPER for one in cluster.virtual_servers):
+        yield Module(
+            name="ip_vs_ftp",
+            reason="would look for passive data connections at the virtual address that real servers announce",
+        )
+
+
 def _sysctls(cluster: Cluster) -> Iterator[Sysctl]:
     by_nat = [one for one in cluster.virtual_servers if one.forwarding is ForwardingMethod.NAT]
     versions = {address.version for one in by_nat for address in one.addresses}
@@ -140,10 +151,14 @@ def _sysctls(cluster: Cluster) -> Iterator[Sysctl]:
     )
 
 
-def _boot_files(modules: tuple[Module, ...], sysctls: tuple[Sysctl, ...]) -> Iterator[HostFile]:
+def _boot_files(
+    modules: tuple[Module, ...], without: tuple[Module, ...], sysctls: tuple[Sysctl, ...]
+) -> Iterator[HostFile]:
     loads = "".join(f"# {one.reason}\n{one.name}\n" for one in modules)
     yield HostFile(path="/etc/modules-load.d/ftpdirector.conf", text=loads)
     options = "".join(f"# {one.reason}\noptions {one.name} {one.options}\n" for one in modules if one.options)
+    # systemd-modules-load(8) heeds this, so that a line left in another file loads nothing.
+    options += "".join(f"# {one.reason}\nblacklist {one.name}\n" for one in without)
     if options:
         yield HostFile(path="/etc/modprobe.d/ftpdirector.conf", text=options)
     settings = "".join(f"# {one.reason}\n{one.key} = {one.value}\n" for one in sysctls)
