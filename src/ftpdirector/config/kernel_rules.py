@@ -230,7 +230,7 @@ def _helper_beside_others(cluster: Cluster) -> Iterator[Finding]:
         if other and virtual.placement is not Placement.HELPER and virtual.forwarding is ForwardingMethod.NAT:
             yield (
                 f"{place_of(virtual)}: placement",
-                f'ip_vs_ftp serves port {virtual.port} of every virtual address, for virtual_server "{other.name}": here '
+                f'ip_vs_ftp serves port {virtual.port} of every address, for virtual_server "{other.name}": here '
                 "it would send passive data connections astray",
                 "give the two different control ports, or the same placement",
             )
