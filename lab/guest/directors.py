@@ -24,6 +24,8 @@ from lab.guest.topology import CLIENT, REAL_SERVER, SERVERS, THROUGH_DIRECTOR, V
 
 LINK_NET = 0x40000000
 """CLONE_NEWNET: setns(2) moves the calling thread alone."""
+LINK_MOUNTS = 0x00020000
+"""CLONE_NEWNS."""
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 SWITCHES = """
@@ -130,6 +132,23 @@ def apart(name: str) -> None:
     script = ["sh", "-ec", APART, f"/tmp/{name}.files"]
     space = ["nsenter", f"--net=/run/netns/{name}", "unshare", f"--mount={mounts}", "--propagation=private"]
     subprocess.run([*space, *script], check=True)
+
+
+def become(name: str) -> None:
+    """This process is on the director from now on, with its network and its files; it must have one thread."""
+    _join(f"/run/netns/{name}", LINK_NET)
+    _join(str(MOUNTS / name), LINK_MOUNTS)
+    os.chdir("/")
+
+
+def _join(path: str, kind: int) -> None:
+    target = os.open(path, os.O_RDONLY)
+    try:
+        if _LIBC.setns(target, kind):
+            error = ctypes.get_errno()
+            raise OSError(error, f"setns: {os.strerror(error)}")
+    finally:
+        os.close(target)
 
 
 def command(name: str, *words: str) -> list[str]:

@@ -113,6 +113,14 @@ BROKEN: list[tuple[str, str]] = [
             more=HOST + 'internal_interface = "eth1"\npacket_filter = "iptables"\n' + PAIR,
         ),
     ),
+    (
+        "many-directors",
+        file(
+            top=IPVS,
+            virtual='gateway_address = "198.51.100.1"',
+            more=HOST + 'internal_interface = "eth1"\n' + PAIR + PAIR.replace('"d', '"e').replace("113.", "113.1"),
+        ),
+    ),
     ("privileged-port", file().replace("port = 2121", "port = 21")),
 ]
 

@@ -89,7 +89,7 @@ def _saved_paths(place: Place) -> Mapping[int, str]:
 def _tells(known: Iterable[Service], changes: Sequence[Change], wanted: Sequence[Service]) -> Iterator[Service]:
     changed = {change.key.target.partition("\n")[0] for change in changes}
     for service in known:
-        runs = services.process_of(service.pid_file) is not None
+        runs = services.is_running(service.unit, service.pid_file)
         if (runs and changed.intersection((service.main_file, *service.reads))) or (not runs and service in wanted):
             yield service
 
@@ -184,17 +184,20 @@ def _units_changed(host: Host) -> None:
 
 
 def _tell(host: Host, service: Service) -> None:
-    runs = services.process_of(service.pid_file) is not None
+    runs = services.is_running(service.unit, service.pid_file)
     if files.read_text(host.place.path(service.main_file)) is None:
         services.stop_service(service.unit, service.pid_file)
         return
-    run_program(*service.test)
-    if runs:
+    if service.test:
+        run_program(*service.test)
+    if runs and service.restarts:
+        services.restart_service(service.unit, service.program, service.pid_file)
+    elif runs:
         services.reload_service(service.unit, service.pid_file)
     else:
         services.start_service(service.unit, service.program)
 
 
 def _tell_of_old(host: Host, service: Service) -> None:
-    if services.process_of(service.pid_file) is not None:
+    if services.is_running(service.unit, service.pid_file):
         _tell(host, service)

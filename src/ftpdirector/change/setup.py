@@ -6,7 +6,7 @@ no engine and touches no host.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 TABLE: Final = "inet ftpdirector"
@@ -96,11 +96,14 @@ class Service:
     """How it is started where systemd does not run."""
     main_file: str
     """It is stopped when this file is gone."""
-    reads: tuple[str, ...]
-    """Files beside it; a change of one has it read them anew."""
-    test: tuple[str, ...]
     pid_file: str
     reason: str
+    reads: tuple[str, ...] = ()
+    """Files beside it; a change of one has it read them anew."""
+    test: tuple[str, ...] = ()
+    """How its files are tested first, where it can be asked."""
+    restarts: bool = False
+    """It reads its files when it starts, and only then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,3 +124,16 @@ class HostSetup:
     """Firewall marks that nobody else may set."""
     ports: tuple[tuple[int, int], ...] = ()
     """Ports of virtual addresses, first and last, that nobody else may translate."""
+
+    def with_part(self, part: HostSetup) -> HostSetup:
+        """Both; the packet filter rules, marks and ports are this one's."""
+        return replace(
+            self,
+            modules=self.modules + part.modules,
+            sysctls=self.sysctls + part.sysctls,
+            folders=self.folders + part.folders,
+            files=self.files + part.files,
+            lines=self.lines + part.lines,
+            links=self.links + part.links,
+            services=self.services + part.services,
+        )

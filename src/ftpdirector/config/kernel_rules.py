@@ -271,6 +271,18 @@ def _iptables_pair(cluster: Cluster) -> Iterator[Finding]:
         )
 
 
+def _many_directors(cluster: Cluster) -> Iterator[Finding]:
+    if not is_kernel(cluster) or len(cluster.directors) < 3:
+        return
+    if any(one.forwarding is not ForwardingMethod.DR for one in cluster.virtual_servers):
+        yield (
+            "director",
+            f"{len(cluster.directors)} of them: only two tell each other of connections that the packet filter "
+            "translates; those (active transfers under ipvs, all under nftables) end with the director that carries them",
+            "name two, or live with it",
+        )
+
+
 KERNEL_RULES: Final[tuple[Rule, ...]] = (
     problem("families-do-not-meet", "Kernel engines join no IPv4 to IPv6.", _families),
     problem("duplicate-mark", "Firewall marks are unique.", _marks),
@@ -320,5 +332,6 @@ KERNEL_RULES: Final[tuple[Rule, ...]] = (
         _persistence_cannot_drain,
     ),
     warning("active-under-fullnat", "Active mode needs the client's address.", _active_under_fullnat),
+    warning("many-directors", "Translated connections are told to one other director.", _many_directors),
     warning("iptables-pair", "Only nftables drops strays behind IPVS.", _iptables_pair),
 )

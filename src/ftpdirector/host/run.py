@@ -59,6 +59,15 @@ def run_program(program: str, *arguments: str, given: str = "", timeout_s: float
     return done.stdout
 
 
+def succeeds(program: str, *arguments: str) -> bool:
+    """Whether a program that answers by its exit status says yes."""
+    try:
+        run_program(program, *arguments)
+    except HostError:
+        return False
+    return True
+
+
 def has_program(program: str) -> bool:
     """Whether it is installed."""
     return shutil.which(program, path=_PATH) is not None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Final
 
 from ftpdirector.errors import HostError
-from ftpdirector.host.run import run_program
+from ftpdirector.host.run import run_program, succeeds
 
 _SYSTEMD_RUNS: Final = Path("/run/systemd/system")
+_STOP_S: Final = 10.0
 
 
 def systemd_runs() -> bool:
@@ -28,6 +30,13 @@ def process_of(pid_file: str) -> int | None:
     return pid
 
 
+def is_running(unit: str, pid_file: str) -> bool:
+    """Whether it runs: by systemd's word, or by its process id where systemd does not run."""
+    if systemd_runs():
+        return succeeds("systemctl", "is-active", "--quiet", unit)
+    return process_of(pid_file) is not None
+
+
 def read_units_anew() -> None:
     """Have systemd read unit files that have changed."""
     if systemd_runs():
@@ -43,6 +52,20 @@ def reload_service(unit: str, pid_file: str) -> None:
     if pid is None:
         raise HostError(f"{unit}: no process to reload (looked at {pid_file})")
     os.kill(pid, signal.SIGHUP)
+
+
+def restart_service(unit: str, program: tuple[str, ...], pid_file: str) -> None:
+    """End it and start it anew. Raises `HostError`."""
+    if systemd_runs():
+        run_program("systemctl", "restart", unit)
+        return
+    stop_service(unit, pid_file)
+    deadline_s = time.monotonic() + _STOP_S
+    while process_of(pid_file) is not None:
+        if time.monotonic() > deadline_s:
+            raise HostError(f"{unit}: its process did not end within {_STOP_S:.0f} s")
+        time.sleep(0.05)
+    start_service(unit, program)
 
 
 def start_service(unit: str, program: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from ftpdirector.engines.ipvs.iptables import chains_of
 from ftpdirector.engines.ipvs.keepalived import TRACKS, format_keepalived
 from ftpdirector.engines.ipvs.nft import format_nft
 from ftpdirector.engines.ipvs.rules import rules_of
+from ftpdirector.failover.conntrackd import carried
 from ftpdirector.model import Cluster, Director, ForwardingMethod, PacketFilter, Placement
 
 _KEEPALIVED_MAIN: Final = "/etc/keepalived/keepalived.conf"
@@ -48,7 +49,7 @@ def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
     sysctls = tuple(_sysctls(cluster))
     by_nft = cluster.host.packet_filter is PacketFilter.NFTABLES
     text = format_nft(rules)
-    return HostSetup(
+    setup = HostSetup(
         modules=modules,
         without=without,
         sysctls=sysctls,
@@ -83,6 +84,9 @@ def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
         marks=tuple(sorted({mark.mark for mark in rules.marks})),
         ports=tuple(sorted({(mark.ports.first, mark.ports.last) for mark in rules.marks})),
     )
+    # Connections to virtual addresses are IPVS's, whose sync daemon carries them; active data connections are not.
+    virtual = [address for one in cluster.virtual_servers for address in one.addresses]
+    return setup.with_part(carried(cluster, me, but=virtual)) if rules.translations else setup
 
 
 def _enabled() -> Iterator[Link]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from ftpdirector.change.setup import CHAIN_PREFIX, Chain
 from ftpdirector.engines.ipvs.rules import Mark, Rules, Translation
+from ftpdirector.failover.conntrackd import PORT
 from ftpdirector.model import PortRange
 
 
@@ -28,6 +29,7 @@ def chains_of(rules: Rules, *, version: int) -> tuple[Chain, ...]:
             called_from="POSTROUTING",
             rules=tuple(_translations(translations, rules.outside)),
         ),
+        Chain(table="filter", name=f"{CHAIN_PREFIX}-PEERS", called_from="INPUT", rules=tuple(_peers(rules, version))),
     )
     return tuple(one for one in chains if one.rules)
 
@@ -60,6 +62,18 @@ def _translations(translations: Sequence[Translation], outside: str | None) -> I
             f"-s {one.server}/{one.server.max_prefixlen} {leaving}-p tcp -m tcp --sport {_ports(one.ports)} "
             f"-m comment --comment {_quoted(one.reason)} -j SNAT --to-source {one.to}"
         )
+
+
+def _peers(rules: Rules, version: int) -> Iterator[str]:
+    if not rules.peers:
+        return
+    for peer in rules.peers:
+        if peer.version == version:
+            yield (
+                f"-s {peer}/{peer.max_prefixlen} -p udp -m udp --dport {PORT} "
+                '-m comment --comment "directors tell each other of connections" -j RETURN'
+            )
+    yield f'-p udp -m udp --dport {PORT} -m comment --comment "nobody else tells any" -j DROP'
 
 
 def _quoted(text: str) -> str:

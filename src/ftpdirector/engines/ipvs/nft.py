@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from ftpdirector.change.setup import TABLE
 from ftpdirector.engines.ipvs.rules import Mark, Rules
-from ftpdirector.model import PortRange
+from ftpdirector.failover.conntrackd import PORT
+from ftpdirector.model import IPAddress, PortRange
 
 _FAMILIES = ((4, "ip", "ipv4_addr"), (6, "ip6", "ipv6_addr"))
 
@@ -23,6 +24,7 @@ def format_nft(rules: Rules) -> str:
         *_marks(rules.marks),
         *_translations(rules),
         *_strays(rules),
+        *_peers(rules.peers),
         "}",
     ]
     return "\n".join(lines) + "\n"
@@ -102,6 +104,17 @@ def _strays(rules: Rules) -> Iterator[str]:
                     f"\t\t{family} saddr @real_servers_v{version} tcp flags & (syn | rst) == 0 "
                     "ct state { new, invalid, untracked } drop"
                 )
+        yield "\t}"
+
+
+def _peers(peers: Sequence[IPAddress]) -> Iterator[str]:
+    if peers:
+        family = "ip" if peers[0].version == 4 else "ip6"
+        yield "\t# What comes to this port goes into the kernel as connections: from directors alone."
+        yield "\tchain peers {"
+        yield "\t\ttype filter hook input priority filter; policy accept;"
+        yield f"\t\tudp dport {PORT} {family} saddr != {{ {', '.join(map(str, peers))} }} drop"
+        yield f"\t\tudp dport {PORT} meta nfproto != ipv{peers[0].version} drop"
         yield "\t}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ftpdirector.failover.conntrackd import peers
 from ftpdirector.model import (
     HIGHEST_PORT,
     Cluster,
@@ -56,6 +57,8 @@ class Rules:
     outside: str | None
     """The interface through which they leave; any, where it is not named."""
     real_servers: tuple[IPAddress, ...]
+    peers: tuple[IPAddress, ...] = ()
+    """The directors, where they tell each other of connections."""
 
 
 def rules_of(cluster: Cluster) -> Rules:
@@ -66,6 +69,7 @@ def rules_of(cluster: Cluster) -> Rules:
         translations=tuple(_translations(by_nat)),
         outside=cluster.host.external_interface,
         real_servers=tuple(dict.fromkeys(server.address for one in by_nat for server in one.real_servers)),
+        peers=peers(cluster) if by_nat else (),
     )
 
 
