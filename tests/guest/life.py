@@ -6,12 +6,12 @@ the director changes beneath them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,16 @@ def weight(address: str) -> int:
     return next(int(line.split()[3]) for line in block.splitlines() if f"-> {address}:" in line)
 
 
-@contextmanager
+@contextlib.contextmanager
 def session(greets: str = "") -> Iterator[Session]:
     """One with the real server that is wanted: round robin comes to each in turn."""
     with inside("client"):
-        for _ in range(4):
-            held = Session(VIRTUAL[4], 21)
-            if greets in held.banner:
-                break
-            held.close()
+        for _ in range(8):
+            with contextlib.suppress(FailedError):  # a look at a server that has one place left takes it for a moment
+                held = Session(VIRTUAL[4], 21)
+                if greets in held.banner:
+                    break
+                held.close()
         else:
             raise RuntimeError(f"nobody greets as {greets}")
     try:
@@ -83,7 +84,7 @@ def newcomers(count: int = 4) -> list[str]:
     return [str(one.get("server") or one.get("why")) for one in found]
 
 
-@contextmanager
+@contextlib.contextmanager
 def daemon() -> Iterator[int]:
     """`ftpdirector run`, until the block ends."""
     running = os.fork()
@@ -193,13 +194,16 @@ def failing(servers: topology.Servers) -> dict[str, Any]:
 
 
 def refused_rule() -> tuple[int, str]:
-    """The kernel refuses: its nft has a size limit for nobody but us, so the program in its place says no."""
+    """The kernel refuses what it took in an empty network: in its place, an nft that loads nothing into this one."""
     nft = shell("command -v nft").strip()
     Path("/tmp/bin").mkdir(exist_ok=True)
     shell(f"cp {nft} /tmp/bin/nft-real")
     refusing = Path("/tmp/bin/nft")
     refusing.write_text(
-        '#!/bin/sh\n[ "$1" != --file ] || [ -n "$EMPTY" ] || { cat >/dev/null; exit 1; }\nexec /tmp/bin/nft-real "$@"\n'
+        """#!/bin/sh
+case "$1 $(readlink /proc/self/ns/net)" in "--file $(readlink /proc/1/ns/net)") cat >/dev/null; exit 1 ;; esac
+exec /tmp/bin/nft-real "$@"
+"""
     )
     refusing.chmod(0o755)
     shell(f"mount --bind /tmp/bin/nft {nft}")

@@ -20,8 +20,8 @@ from typing import Any
 
 from lab.guest import directors, run
 from lab.guest.directors import inside
-from lab.guest.strict_client import Session
-from lab.guest.topology import ROOT, VIRTUAL, Servers, ip
+from lab.guest.strict_client import Session, attempt
+from lab.guest.topology import ROOT, SIZE, VIRTUAL, Servers, ip
 
 from ftpdirector import cli
 from tests.guest.cases import case
@@ -115,7 +115,12 @@ def data_of(held: Session, mode: str, command: str) -> socket.socket:
     return stream
 
 
-def down(held: Session, mode: str, strike: Callable[[], None]) -> dict[str, Any]:
+def ports_of(held: Session, stream: socket.socket) -> list[int]:
+    """The client's, of the control and of the data connection."""
+    return [held.control.getsockname()[1], stream.getsockname()[1]]
+
+
+def down(held: Session, mode: str, strike: Callable[[list[int]], None]) -> dict[str, Any]:
     """A download; the strike comes when a tenth of it is there."""
     whole, gap_s = 0, 0.0
     with data_of(held, mode, "RETR big") as stream:
@@ -132,12 +137,12 @@ def down(held: Session, mode: str, strike: Callable[[], None]) -> dict[str, Any]
                 del pending[:MEBIBYTE]
                 whole += 1
                 if whole == STRIKE_AT:
-                    strike()
+                    strike(ports_of(held, stream))
                     last_s = time.monotonic()
     return {"blocks": whole, "rest": len(pending), "gap_s": gap_s, "reply": held.reply("2")}
 
 
-def up(held: Session, mode: str, strike: Callable[[], None]) -> dict[str, Any]:
+def up(held: Session, mode: str, strike: Callable[[list[int]], None]) -> dict[str, Any]:
     """An upload of as much."""
     gap_s = 0.0
     with data_of(held, mode, "STOR in/big") as stream:
@@ -147,7 +152,7 @@ def up(held: Session, mode: str, strike: Callable[[], None]) -> dict[str, Any]:
             stream.sendall(block(number))
             gap_s = max(gap_s, time.monotonic() - begun_s)
             if number == STRIKE_AT:
-                strike()
+                strike(ports_of(held, stream))
     reply = held.reply("2")
     stored = next(file for file in WORK.glob("*/in/big") if file.stat().st_size)
     with stored.open("rb") as file:
@@ -172,24 +177,54 @@ def kill() -> str:
     return name
 
 
+LOOK = """
+ip -4 -o addr; cat /proc/net/ip_vs /proc/net/ip_vs_conn; conntrack -L -p tcp
+ps ax | grep -c '[k]eepalived\\|[c]onntrackd'
+"""
+
+
+def state() -> str:
+    """What each director knows, for the reader of a failure."""
+    said = [
+        subprocess.run(
+            directors.command(name, "sh", "-c", LOOK),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        ).stdout
+        for name in PAIR
+    ]  # fmt: skip
+    return "".join(f"\n{name}:\n{text}" for name, text in zip(PAIR, said, strict=True))
+
+
+def told_of(name: str, ports: list[int]) -> bool:
+    """Whether a director knows connections from or to these ports of the client, by IPVS or by the packet filter."""
+    words = directors.command(name, "sh", "-c", "cat /proc/net/ip_vs_conn; conntrack -L -p tcp 2>/dev/null")
+    known = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return all(
+        f" CB007109 {port:04X} " in known or f"dst=203.0.113.9 sport=20 dport={port} " in known for port in ports
+    )
+
+
 def survives(way: Callable[..., dict[str, Any]], mode: str, strike: Callable[[], str]) -> dict[str, Any]:
     """One transfer through one failover, and what the same session can do after it; then both directors are well."""
     struck: list[str] = []
+    waited_s: list[float] = []
+
+    def strike_when_told(ports: list[int]) -> None:
+        (serves,) = active()
+        (other,) = (name for name in PAIR if name != serves)
+        waited_s.append(until(lambda: told_of(other, ports), f"{other} is told of {ports}"))
+        struck.append(strike())
+
     with session() as held:
-        told = way(held, mode, lambda: struck.append(strike()))
+        told = way(held, mode, strike_when_told)
         (gone,) = struck
+        told["told_s"] = waited_s[0]
         told["by"] = [name for name in active() if name != gone]
-        again = "PORT" if mode == "PASV" else "PASV"
-        told["after"] = down(held, again, lambda: None)
-    told["new"] = {mode: fresh(mode) for mode in ("PASV", "PORT")}
+        with inside("client"):
+            told["after"] = [held.retrieve(mode, SIZE)["works"] for mode in ("PASV", "PORT")]
+            told["new"] = [attempt(VIRTUAL[4], 21, mode, SIZE)["works"] for mode in ("PASV", "PORT")]
     mend(gone)
     return told
-
-
-def fresh(mode: str) -> int:
-    """The blocks of a download in a new session."""
-    with session() as held:
-        return int(down(held, mode, lambda: None)["blocks"])
 
 
 def mend(name: str) -> None:
@@ -250,7 +285,7 @@ def main() -> None:
             try:
                 told[name] = survives(way, mode, strike)
             except Exception:
-                told[name] = {"error": traceback.format_exc()}
+                told[name] = {"error": traceback.format_exc() + state()}
             print(name, f"{time.monotonic() - begun_s:.1f} s", told[name], flush=True)
         told["remove"] = [on(name, "remove") for name in PAIR]
     finally:

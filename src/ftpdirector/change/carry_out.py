@@ -99,6 +99,8 @@ def apply(host: Host, planned: Plan, *, confirm_by_s: float = 0.0) -> None:
 
     With `confirm_by_s` the journal stays: `undo` takes everything back until `confirm` is called.
     """
+    for service in planned.tells:
+        _refuse_broken(host, service)
     journal = Journal(
         changes=planned.changes,
         tells=planned.tells,
@@ -125,6 +127,15 @@ def apply(host: Host, planned: Plan, *, confirm_by_s: float = 0.0) -> None:
         raise EngineError(f"{error}\nnothing has changed: everything was put back") from error
     host.memory.remember(planned.manifest)
     host.memory.write_journal(replace(journal, confirm_by_s=confirm_by_s) if confirm_by_s else None)
+
+
+def _refuse_broken(host: Host, service: Service) -> None:
+    """What others wrote must be good before ours is added to it."""
+    if service.test and files.read_text(host.place.path(service.main_file)) is not None:
+        try:
+            run_program(*service.test)
+        except HostError as error:
+            raise EngineError(f"{error}\nthat is so before any change: mend {service.main_file} first") from error
 
 
 def _goes(change: Change) -> bool:

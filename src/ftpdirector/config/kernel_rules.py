@@ -278,7 +278,7 @@ def _many_directors(cluster: Cluster) -> Iterator[Finding]:
         yield (
             "director",
             f"{len(cluster.directors)} of them: only two tell each other of connections that the packet filter "
-            "translates; those (active transfers under ipvs, all under nftables) end with the director that carries them",
+            "translates; those (active transfers under ipvs, all under nftables) end with their director",
             "name two, or live with it",
         )
 

@@ -47,5 +47,6 @@ def notes_of(scene: Scene) -> Iterator[str]:
     if len(scene.cluster.directors) > 1 and scene.cluster.engine is Engine.IPVS and scene.stands.translates_source:
         yield (
             "IPVS does not know active data connections that a rule translates, and its sync daemon does not carry "
-            "them to the other director: after a failover they end, unless conntrackd runs; passive ones go on."
+            "them to the other director: conntrackd does, between two directors. A connection younger than some two "
+            "seconds may not have been told yet."
         )

@@ -41,7 +41,7 @@ def list_as_loaded(text: str, table: str) -> str:
     Raises `HostError` when the kernel refuses the file.
     """
     script = 'nft --file - && exec nft --stateless list table "$1" "$2"'
-    return run_program(*_EMPTY_NETWORK, "sh", "-c", script, "sh", *table.split(), given=text)
+    return _tried("nft", script, *table.split(), given=text)
 
 
 def save_iptables(version: int) -> str:
@@ -57,9 +57,15 @@ def restore_iptables(version: int, text: str) -> None:
 def save_as_restored(version: int, text: str) -> str:
     """What iptables-save would print, had the text been restored into empty tables."""
     script = '"$1" --noflush && exec "$2"'
-    return run_program(
-        *_EMPTY_NETWORK, "sh", "-c", script, "sh", _iptables(version, "restore"), _iptables(version, "save"), given=text
-    )
+    return _tried("iptables", script, _iptables(version, "restore"), _iptables(version, "save"), given=text)
+
+
+def _tried(program: str, script: str, *arguments: str, given: str) -> str:
+    try:
+        return run_program(*_EMPTY_NETWORK, "sh", "-c", script, "sh", *arguments, given=given)
+    except HostError as error:
+        _, _, said = str(error).partition(": ")
+        raise HostError(f"{program} refuses the rules, tried in an empty network: {said.strip() or error}") from error
 
 
 def _iptables(version: int, verb: str) -> str:
