@@ -100,6 +100,7 @@ BROKEN: list[tuple[str, str]] = [
             more=second(address="192.0.2.11", port=2121, more='firewall_mark = 900\npassive_ports = "30000-39999"'),
         ),
     ),
+    ("no-quorum", file(top=IPVS, alpha="weight = 0")),
     ("interface-missing", file(top=IPVS, more=PAIR)),
     ("gateway-must-move", file(top=IPVS, more=HOST + PAIR)),
     ("helper-sees-no-tls", file(top=IPVS, virtual='placement = "helper"', alpha="port = 2121")),

@@ -221,6 +221,20 @@ def _helper_sees_no_tls(cluster: Cluster) -> Iterator[Finding]:
             )
 
 
+def _weights(cluster: Cluster) -> Iterator[Finding]:
+    if cluster.engine is not Engine.IPVS:
+        return
+    for virtual in cluster.virtual_servers:
+        for version in sorted({server.address.version for server in virtual.real_servers}):
+            servers = [one for one in virtual.real_servers if one.address.version == version]
+            if not any(one.weight for one in servers):
+                yield (
+                    f"{place_of(virtual)}: weight",
+                    f"is 0 for every IPv{version} real server: keepalived refuses a virtual server without a quorum",
+                    f"leave one above 0, and say ftpdirector drain {servers[0].name}",
+                )
+
+
 def _helper_beside_others(cluster: Cluster) -> Iterator[Finding]:
     if cluster.engine is not Engine.IPVS:
         return
@@ -318,6 +332,7 @@ KERNEL_RULES: Final[tuple[Rule, ...]] = (
         "The helper of IPVS goes by control port, not by virtual server.",
         _helper_beside_others,
     ),
+    problem("no-quorum", "keepalived wants a real server with a weight in each family.", _weights),
     problem("gateway-without-nat", "A gateway address belongs to forwarding nat.", _gateway),
     problem("proxy-only", "proxy_protocol and data_to_server belong to the proxy engine.", _only_proxy),
     problem("persistence-without-time", "Placement persistence has a time-out.", _persistence_with_time),
