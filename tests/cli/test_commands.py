@@ -136,3 +136,20 @@ def test_a_taken_port_is_said_in_one_line() -> None:
     assert "Address already in use" in done.stderr
     assert "--port" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_render_for_a_real_server_writes_its_files_and_knows_a_mistyped_name(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "ipvs-dr-slices.toml"
+    done = ftpdirector("render", example, "--for", "alpha", "--out", tmp_path)
+    assert done.returncode == 0
+    lines = (tmp_path / "etc/vsftpd.conf.lines").read_text()
+    assert "pasv_min_port=10001\n" in lines
+    assert "ftp_data_port=10000\n" in lines
+    assert "192.0.2.10/32" in (tmp_path / "etc/ftpdirector/real-server.sh").read_text()
+    mistyped = ftpdirector("render", example, "--for", "alpa")
+    assert mistyped.returncode == 1
+    assert 'did you mean "alpha"?' in mistyped.stderr
+
+
+def test_the_proxy_asks_nothing_of_a_real_server(file: Path) -> None:
+    assert "needs nothing of a real server" in ftpdirector("render", file, "--for", "alpha").stdout

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ftpdirector.config.decode import decode
+from ftpdirector.ftpd.host import SYSCTLS, host_of
+from ftpdirector.ftpd.needs import Needs, needs_of
+from ftpdirector.ftpd.settings import settings_of
+from ftpdirector.model import ServerSoftware
+
 PASSIVE = (10_000, 19_999)
 SLOTS = 4
 VIRTUAL = {4: "192.0.2.10", 6: "2001:db8:2::10"}
@@ -51,9 +57,10 @@ def case(
     real_port: int | None = None,
     passive: tuple[int, int] = PASSIVE,
     more: str = "",
+    before: str = "",
     **others: Any,
 ) -> dict[str, Any]:
-    """One: a cluster file of two real servers, and what they must say for it (docs/reference/real-server-settings)."""
+    """One: a cluster file of two real servers, and what `render` says for each."""
     real_port = real_port or port
     text = CLUSTER.format(
         packet_filter=packet_filter, address=VIRTUAL[version], port=port, placement=placement, forwarding=forwarding,
@@ -61,6 +68,9 @@ def case(
     )  # fmt: skip
     for server, address in zip(NAMES, REAL[version], strict=True):
         text += REAL_SERVER.format(name=server, address=address, port=real_port, kind=kind)
+    cluster = decode(text, source=name)
+    (virtual,) = cluster.virtual_servers
+    needs = [needs_of(cluster, virtual, server) for server in virtual.real_servers]
     return {
         "name": name,
         "cluster": text,
@@ -69,61 +79,33 @@ def case(
         "modes": MODES[version],
         "sessions": 2,
         "services": 3 if placement == "slices" else 1,
-        "servers": {
-            server: {
-                "kind": kind,
-                "port": real_port,
-                "settings": _settings(kind, slot, placement, forwarding, version, passive),
-            }
-            for slot, server in enumerate(NAMES)
-        },
+        "servers": {one.server.name: {"kind": kind, "port": real_port, "settings": _words(one)} for one in needs},
+        "before": _behind(needs) + before,
         **others,
     }
 
 
-def _settings(
-    kind: str, slot: int, placement: str, forwarding: str, version: int, passive: tuple[int, int]
-) -> list[str]:
-    size = (passive[1] - passive[0] + 1) // SLOTS
-    first, last = (passive[0] + slot * size, passive[0] + (slot + 1) * size - 1) if placement == "slices" else passive
-    announces = placement != "helper" and version == 4 and forwarding == "nat"
-    match kind:
-        case "vsftpd":
-            lines = ["connect_from_port_20=YES"]
-            if forwarding != "nat":
-                # Active mode from port 20 is lost where answers bypass the director; from a port of the slice it works.
-                if placement == "slices":
-                    lines.append(f"ftp_data_port={first}")
-                    first += 1
-            elif announces:
-                lines.append(f"pasv_address={VIRTUAL[4]}")
-            return [*lines, f"pasv_min_port={first}", f"pasv_max_port={last}"]
-        case "proftpd":
-            lines = [f"PassivePorts {first} {last}"]
-            return [*lines, f"MasqueradeAddress {VIRTUAL[4]}"] if announces else lines
-        case _:
-            words = ["-p", f"{first}:{last}"]
-            return [*words, "-P", VIRTUAL[4]] if announces else words
+def _words(needs: Needs) -> list[str]:
+    """What is rendered for this server, as `lab.guest.topology` gives it to the program; its port is known there."""
+    rendered = {part.path.rpartition("/")[2]: part.text for part in settings_of(needs)}
+    if needs.server.server is ServerSoftware.PURE_FTPD:
+        # pure-ftpd-wrapper(8) makes these words of the files.
+        words = ["-p", rendered["PassivePortRange"].strip().replace(" ", ":")]
+        return [*words, "-P", rendered["ForcePassiveIP"].strip()] if "ForcePassiveIP" in rendered else words
+    lines = "".join(rendered.values()).splitlines()
+    return [line for line in lines if not line.startswith(("#", "Port ", "listen_port"))]
 
 
-BEHIND_DIRECT = """
-for server in alpha bravo; do
-    ip netns exec $server sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
-    ip -netns $server link add vip type dummy
-    ip -netns $server addr add 192.0.2.10/32 dev vip
-    ip -netns $server addr add 2001:db8:2::10/128 dev vip nodad
-    ip -netns $server link set vip up
-done
-"""
-"""Forwarding dr: a real server takes packets to the virtual address, and tells nobody on the wire that it has it."""
-BEHIND_TUNNEL = """
-for server in alpha bravo; do
-    ip -netns $server link set tunl0 up
-    ip -netns $server addr add 192.0.2.10/32 dev tunl0
-    ip netns exec $server sysctl -qw net.ipv4.conf.tunl0.rp_filter=0 net.ipv4.conf.all.rp_filter=0
-    ip netns exec $server sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
-done
-"""
+def _behind(all_needs: list[Needs]) -> str:
+    """What is rendered for the real servers' hosts, carried out there."""
+    script = ""
+    for needs in all_needs:
+        for part in host_of([needs]) if needs.is_direct else ():
+            program = "sysctl -q -p -" if part.path == SYSCTLS else "sh -s"
+            script += f"ip netns exec {needs.server.name} {program} <<'END'\n{part.text}END\n"
+    return script
+
+
 STATEFUL = """
 nft -f - <<'X'
 table inet wall {
@@ -141,7 +123,7 @@ NO_TIME_WAIT = """
 for server in alpha bravo; do ip netns exec $server sysctl -qw net.ipv4.tcp_max_tw_buckets=0; done
 """
 """vsftpd cannot bind port 20 while a connection of Pure-FTPd from there is in TIME_WAIT."""
-NO_LONGER_BEHIND = "for server in alpha bravo; do ip -netns $server link del vip; done"
+NO_LONGER_BEHIND = "for server in alpha bravo; do ip -netns $server link del ftpdirector; done"
 THEIRS = """
 mkdir -p /etc/keepalived
 printf '# theirs\\nglobal_defs {\\n router_id theirs\\n}\\n' >/etc/keepalived/keepalived.conf
@@ -167,16 +149,15 @@ MODULE = [
     case("helper-while-in-use", placement="helper", refused=True),
 ]
 DIRECT = [
-    case("dr-slices", forwarding="dr", direct=True, before=BEHIND_DIRECT, after=NO_LONGER_BEHIND),
-    case("dr-slices-v6", forwarding="dr", version=6, direct=True, before=BEHIND_DIRECT, after=NO_LONGER_BEHIND),
+    case("dr-slices", forwarding="dr", direct=True, after=NO_LONGER_BEHIND),
+    case("dr-slices-v6", forwarding="dr", version=6, direct=True, after=NO_LONGER_BEHIND),
     case(
         "dr-persistence-iptables",
         forwarding="dr",
         placement="persistence",
         packet_filter="iptables",
         direct=True,
-        before=BEHIND_DIRECT,
         after=NO_LONGER_BEHIND,
     ),
-    case("tun-slices", forwarding="tun", direct=True, before="modprobe ipip" + BEHIND_TUNNEL),
+    case("tun-slices", forwarding="tun", direct=True),
 ]

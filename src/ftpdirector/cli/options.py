@@ -6,6 +6,8 @@ This module knows no command.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -72,6 +74,12 @@ def console_for_tables() -> Console:
     """As wide as the terminal; wide enough for every column where there is none."""
     console = Console()
     return console if console.is_terminal else Console(width=_WIDTH_OF_A_FILE)
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """`; did you mean "alpha"?`, or nothing."""
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def show_json(value: object) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from ftpdirector.ftpd.needs import announces_virtual
 from ftpdirector.model import (
     Cluster,
     Engine,
@@ -114,7 +115,7 @@ def arrange(cluster: Cluster, virtual: VirtualServer, server: RealServer) -> Arr
         # beside IPVS leaves out the passive range: what comes from there answers passive connections.
         translates_source=by_nat and (server.port - 1 not in virtual.passive_ports if ipvs else not helped),
         translates_any_port=by_nat and not (ipvs and reaches_unbound(virtual.passive_ports)),
-        announces_virtual=not direct and not helped,
+        announces_virtual=announces_virtual(virtual),
     )
 
 
