@@ -9,9 +9,9 @@ from lab.netns.hosts import PASSIVE, VIRTUAL, Host, address_of
 
 from ftpdirector.config.decode import decode
 from ftpdirector.engines.nftables.compile import compile_table
-from ftpdirector.engines.nftables.objects import Table
-from ftpdirector.engines.nftables.transaction import boot_file, transaction
 from ftpdirector.model import Cluster
+from ftpdirector.nft.objects import Table
+from ftpdirector.nft.transaction import boot_file, transaction
 from ftpdirector.state import Override
 from ftpdirector.wanted import want
 

@@ -14,7 +14,7 @@ from lab.netns.hosts import Host, missing
 
 from ftpdirector.config.decode import load
 from ftpdirector.engines.nftables.compile import compile_table
-from ftpdirector.engines.nftables.transaction import boot_file
+from ftpdirector.nft.transaction import boot_file
 from ftpdirector.wanted import Wanted, want
 from tests.engines.nftables.clusters import wanteds
 from tests.netns.table import boot, change, listed
