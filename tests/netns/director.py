@@ -73,7 +73,10 @@ class Site:
             yield director
         finally:
             director.process.kill()
-            director.process.wait()
+            director.wait()
+            if director.process.stderr:
+                director.process.stderr.close()
+        assert "Traceback" not in director.text, director.text
 
     def found(self) -> list[str]:
         """Every file below the private /etc."""
