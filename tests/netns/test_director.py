@@ -9,6 +9,7 @@ import contextlib
 import signal
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -102,7 +103,7 @@ def load(hosts: Network) -> Iterator[Counter[str]]:
                         one.retrieve(mode)
                         seen["good"] += 1
             except Exception as error:
-                seen[repr(error)] += 1
+                seen["".join(traceback.format_exception(error)[-3:])] += 1
 
     threads = [threading.Thread(target=client, args=(own,)) for own in (CLIENT, SECOND)]
     for one in threads:
