@@ -29,7 +29,8 @@ WHY_NOT = servers.missing() or here.missing()
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
 NUMBERS = (1, 2, 3)
-KINDS = ("vsftpd", "vsftpd", "pyftpdlib")
+KIND = "vsftpd"
+"""pyftpdlib stops reading now and then under this load (once in some 10,000 transfers), also without a daemon."""
 NAMES = ("real-one", "real-two", "real-three")
 """What servers greet with; the cluster file calls them real-1-4 and so on."""
 CLIENT, SECOND, *_ = CLIENTS[4]
@@ -44,14 +45,14 @@ def hosts() -> Iterator[Network]:
     with network(len(NUMBERS)) as made:
         wanted = [
             Wanted(
-                kind=kind,
+                kind=KIND,
                 name=name,
                 host=made.servers[number - 1],
                 address=address_of(number, 4),
                 passive=(ports[address_of(number, 4)].first, ports[address_of(number, 4)].last),
                 announced=VIRTUAL[4],
             )
-            for number, kind, name in zip(NUMBERS, KINDS, NAMES, strict=True)
+            for number, name in zip(NUMBERS, NAMES, strict=True)
         ]
         with serving(wanted):
             yield made
@@ -155,8 +156,7 @@ def test_without_a_table_run_says_what_puts_it_there(hosts: Network) -> None:
 
 
 def test_a_server_that_dies_gets_no_new_sessions_and_others_go_on(hosts: Network, place: Site) -> None:
-    with place.running() as director, session(hosts) as one, session(hosts) as other:
-        dead, held = (one, other) if one.server != "real-three" else (other, one)
+    with place.running() as director, session(hosts) as dead, session(hosts) as held:
         number = NAMES.index(dead.server) + 1
         hosts.servers[number - 1].nft(
             "table inet dead {\nchain input {\ntype filter hook input priority 0;\n"
