@@ -298,3 +298,14 @@ def test_wrr_keeps_its_weights_while_the_director_looks(hosts: Network) -> None:
                 turns = Counter(who(made.client, CLIENT, VIRTUAL[4]) for _ in range(2_700))
     for number, weight in {1: 5, 2: 3, 3: 1}.items():
         assert turns[f"real-{number}-4"] / 2_700 == pytest.approx(weight / 9, rel=0.02)
+
+
+def test_a_table_that_somebody_else_changed_is_taken_over_anew(hosts: Network, place: Site) -> None:
+    """The boot file, loaded again beside a drain, offers all: within seconds the drain is true again."""
+    with place.running() as director:
+        assert director.ask("drain", "real-2-4").returncode == 0
+        wait_until(lambda: withheld(hosts) == {"real-2-4"})
+        hosts.director.run("nft", "--file", str(place.work / "etc/ftpdirector/ftpdirector.nft"))
+        assert withheld(hosts) == set()
+        wait_until(lambda: withheld(hosts) == {"real-2-4"})
+        assert "real-2-4" not in chosen(hosts, 6)

@@ -28,6 +28,8 @@ from ftpdirector.wanted import Key, Offer, Wanted
 
 _FRESH_S: Final = 0.5
 _CHECK_EVERY_S: Final = 5.0
+_PART_OF_A_CORE: Final = 0.01
+"""What looking whether the table still stands may cost."""
 _REMEMBERED: Final = 3
 """Looks whose arrivals are remembered."""
 _GLOBAL: Final = ("gate", "strays", "unserved")
@@ -54,7 +56,7 @@ class NftablesEngine:
         self._wanted = Wanted(Cluster(), {})
         self._seen = _Seen()
         self._arrivals: dict[str, deque[int]] = {}
-        self._checked_s = self._clock.monotonic_s()
+        self._check_at_s = self._clock.monotonic_s() + _CHECK_EVERY_S
         self._is_changed = False
 
     def drained(self, cluster: Cluster) -> tuple[Key, ...]:
@@ -77,9 +79,10 @@ class NftablesEngine:
         if _needs_counts(self._wanted.cluster):
             self._read(self._wanted.cluster)
         now_s = self._clock.monotonic_s()
-        if now_s - self._checked_s >= _CHECK_EVERY_S:
-            self._checked_s = now_s
+        if now_s >= self._check_at_s:
             self._is_changed = not self._stands()
+            took_s = self._clock.monotonic_s() - now_s  # nft reads all of a table to find a chain
+            self._check_at_s = now_s + max(_CHECK_EVERY_S, took_s / _PART_OF_A_CORE)
 
     def follow(self) -> None:
         """Change the table after a look. Raises `EngineError`."""
