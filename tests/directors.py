@@ -28,14 +28,14 @@ def ftpdirector(*arguments: str | Path, timeout_s: float = 60) -> subprocess.Com
 class Director:
     """`ftpdirector run`, and what it logs."""
 
-    def __init__(self, file: Path, socket: Path, *options: str) -> None:
+    def __init__(self, file: Path, socket: Path, *options: str, before: Sequence[str] = ()) -> None:
         self.file = file
         self.socket = socket
         self.events: list[dict[str, Any]] = []
         self.text = ""
         self._news = threading.Condition()
         self.process = subprocess.Popen(
-            [COMMAND, "run", str(file), "--socket", str(socket), "--json-log", *options],
+            [*before, COMMAND, "run", str(file), "--socket", str(socket), "--json-log", *options],
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
         )

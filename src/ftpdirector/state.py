@@ -96,6 +96,8 @@ class Snapshot:
     virtual_servers: tuple[VirtualServerState, ...]
     data_setup: Histogram
     """Time from a PASV, EPSV, PORT or EPRT command to its reply, data connection set up on the server's side."""
+    refused_total: dict[str, int] = field(default_factory=dict[str, int])
+    """What no virtual server can be named for, by cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,8 @@ class EngineCounters:
 
     virtual_servers: dict[str, VirtualServerCounters]
     data_setup: Histogram
+    refused_total: dict[str, int] = field(default_factory=dict[str, int])
+    """What no virtual server can be named for, by cause (engine nftables): `gate`, `strays`, `unserved`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,8 @@ class Offer:
     """The operator's word, not a verdict."""
     judged: bool = True
     """False until somebody has looked at the real server."""
+    share: int | None = None
+    """Its part of the next sessions beside that of others, where connections are counted; None: as its weight."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,16 +82,6 @@ def test_schema_is_json() -> None:
     assert json.loads(ftpdirector("schema").stdout)["title"] == "ftpdirector cluster file"
 
 
-def test_an_engine_that_is_not_built_yet_is_said_in_one_line(file: Path) -> None:
-    text = file.read_text().replace("2121", "21")
-    file.write_text(f'engine = "nftables"\n{text}')
-    done = ftpdirector("run", file, "--socket", file.with_suffix(".sock"))
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        'ftpdirector: cluster.toml: engine: "nftables" is not built yet in this version; use engine = "proxy" or "ipvs"'
-    )
-
-
 def test_run_with_a_broken_file_says_all_of_it(file: Path) -> None:
     file.write_text(file.read_text() + 'weight = "x"\nslise = 3\n')
     done = ftpdirector("run", file, "--socket", file.with_suffix(".sock"))

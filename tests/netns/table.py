@@ -9,9 +9,9 @@ from lab.netns.hosts import PASSIVE, VIRTUAL, Host, address_of
 
 from ftpdirector.config.decode import decode
 from ftpdirector.engines.nftables.compile import compile_table
-from ftpdirector.engines.nftables.objects import Table
-from ftpdirector.engines.nftables.transaction import boot_file, transaction
 from ftpdirector.model import Cluster
+from ftpdirector.nft.objects import Table
+from ftpdirector.nft.transaction import boot_file, transaction
 from ftpdirector.state import Override
 from ftpdirector.wanted import want
 
@@ -20,20 +20,30 @@ _SETTINGS = {"slices": 8, "scheduler": "rr", "passive_ports": f"{PASSIVE[0]}-{PA
 
 def cluster_of(numbers: Sequence[int], versions: Sequence[int] = (4, 6), **settings: object) -> Cluster:
     """One virtual server `ftp` before the real servers of these numbers, named `real-NUMBER-VERSION`."""
+    return decode(text_of(numbers, versions, **settings), source="test")
+
+
+def text_of(numbers: Sequence[int], versions: Sequence[int] = (4, 6), **settings: object) -> str:
+    """Its cluster file. `weights`, `real_port`, `most` and `check` go to real servers and the health check."""
     addresses = ", ".join(f'"{VIRTUAL[version]}"' for version in versions)
     text = f'engine = "nftables"\n[[virtual_server]]\nname = "ftp"\naddress = [{addresses}]\n'
     weights = settings.pop("weights", {})
     assert isinstance(weights, Mapping)
     port = settings.pop("real_port", 21)
+    check = settings.pop("check", "")
+    most = settings.pop("most", 0)
     for key, value in {**_SETTINGS, **settings}.items():
         text += f"{key} = {value}\n" if isinstance(value, int) else f'{key} = "{value}"\n'
+    if check:
+        text += f"[virtual_server.health_check]\n{check}\n"
     for version in versions:
         for number in numbers:
             text += (
                 f'[[virtual_server.real_server]]\nname = "real-{number}-{version}"\n'
                 f'address = "{address_of(number, version)}"\nweight = {weights.get(number, 1)}\nport = {port}\n'
+                f"max_sessions = {most}\n"
             )
-    return decode(text, source="test")
+    return text
 
 
 def table_of(cluster: Cluster, *drained: str) -> Table:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from lab.netns.hosts import Host, missing
 
+from ftpdirector.change.plan import Item, Key, Kind
+from ftpdirector.change.setup import TABLE
+from ftpdirector.change.things import Place, look, put, shown
 from ftpdirector.config.decode import load
+from ftpdirector.engines.ipvs.nft import format_nft
+from ftpdirector.engines.ipvs.rules import rules_of
 from ftpdirector.engines.nftables.compile import compile_table
-from ftpdirector.engines.nftables.transaction import boot_file
+from ftpdirector.model import Cluster
+from ftpdirector.nft.transaction import boot_file
 from ftpdirector.wanted import Wanted, want
 from tests.engines.nftables.clusters import wanteds
 from tests.netns.table import boot, change, listed
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(missing()), reason=missing())]
 
+compile_for: Mapping[str, Callable[[Cluster], str]] = {
+    "ipvs": lambda cluster: format_nft(rules_of(cluster)),
+    "nftables": lambda cluster: boot_file(compile_table(want(cluster, {}, {}))),
+}
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("nftables-*.toml"))
 
 
@@ -63,3 +74,27 @@ def test_any_change_is_accepted_and_leaves_what_a_boot_makes(host: Host, one: Wa
     boot(host, before)
     change(host, before, after)
     assert listed(host) == due
+
+
+@pytest.mark.parametrize("engine", ["ipvs", "nftables"])
+def test_apply_and_its_undoing_leave_what_a_boot_makes(host: Host, engine: str) -> None:
+    """From each example's rules to each other's, and back by the listing that was kept; packets' elements stay."""
+    place, key = Place(), Key(Kind.NFT, TABLE)
+    clusters = [load(path).cluster for path in sorted(EXAMPLES[0].parent.glob(f"{engine}-*.toml"))]
+    texts = [compile_for[engine](cluster) for cluster in clusters]
+    with host.inside():
+        put(place, key, None, None)
+        for first, second in itertools.permutations(texts, 2):
+            put(place, key, first, None)
+            before = look(place, key, None).value
+            assert before == shown(key, Item(value=first))
+            put(place, key, second, None)
+            assert look(place, key, None).value == shown(key, Item(value=second))
+            put(place, key, before, None)
+            assert look(place, key, None).value == before
+        if engine == "nftables":
+            host.nft("add element inet ftpdirector admitted_v4 { 203.0.113.11 . 198.51.100.11 timeout 900s }\n")
+            put(place, key, texts[0], None)
+            assert "203.0.113.11" in host.run("nft", "list", "set", "inet", "ftpdirector", "admitted_v4").stdout
+        put(place, key, None, None)
+        assert look(place, key, None).value is None

@@ -17,7 +17,7 @@ from lab.netns.hosts import CLIENTS, VIRTUAL, Network, address_of, network
 from lab.netns.servers import SIZE, Wanted, serving
 from lab.netns.strict_client import Session, read
 
-from ftpdirector.engines.nftables.transaction import boot_file
+from ftpdirector.nft.transaction import boot_file
 from ftpdirector.slices import slices_of
 from tests.netns.table import boot, change, cluster_of, count_of, table_of
 

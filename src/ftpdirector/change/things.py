@@ -13,6 +13,8 @@ from typing import Final
 from ftpdirector.change.plan import Found, Item, Key, Kind
 from ftpdirector.change.saved import ours_in, restoring, with_ours
 from ftpdirector.host import files, kernel, packetfilter
+from ftpdirector.nft.listing import canonical, parse_table, reworded
+from ftpdirector.nft.transaction import transaction
 
 ON_DISK: Final = frozenset({Kind.FILE, Kind.LINE, Kind.SAVED, Kind.LINK})
 """The kinds that outlive a boot; with `--root` there are no others."""
@@ -33,7 +35,7 @@ def shown(key: Key, item: Item) -> str | None:
     """How the host would tell the item if it were there. Raises `HostError` when the kernel refuses it."""
     match key.kind:
         case Kind.NFT:
-            return packetfilter.list_as_loaded(item.value or "", key.target)
+            return canonical(packetfilter.list_as_loaded(item.value or "", key.target))
         case Kind.IPTABLES:
             version = int(key.target)
             return ours_in(packetfilter.save_as_restored(version, restoring(item.value or "", present="")))
@@ -77,14 +79,22 @@ def _put_sysctl(place: Place, key: Key, value: str | None, mode: int | None) -> 
 
 def _look_nft(place: Place, key: Key, item: Item | None) -> Found:
     del place, item
-    return Found(value=packetfilter.list_table(key.target))
+    listed = packetfilter.list_table(key.target)
+    return Found(value=None if listed is None else canonical(listed))
 
 
 def _put_nft(place: Place, key: Key, value: str | None, mode: int | None) -> None:
     del place, mode
-    # A listing of an earlier state makes the table anew as a file of ours does: deleted and made in one transaction.
-    anew = f"add table {key.target}\ndelete table {key.target}\n"
-    packetfilter.load_nft(anew + (value or ""))
+    present = packetfilter.list_table(key.target)
+    if value is None:
+        packetfilter.delete_table(key.target)
+    elif present is None:
+        packetfilter.load_nft(value)
+    else:
+        # What packets have put into the table stays: persistence, who may open data connections.
+        wanted = parse_table(value)
+        shown = parse_table(packetfilter.list_as_loaded(value, key.target))
+        packetfilter.load_nft(transaction(reworded(parse_table(present), shown=shown, wanted=wanted), wanted))
 
 
 def _look_iptables(place: Place, key: Key, item: Item | None) -> Found:

@@ -59,7 +59,7 @@ def command(
                 + "\n".join(moves)
                 + "\npin them (slice = N), or say --move-slices and set the servers' passive ports anew"
             )
-        setup = setup_of(cluster, name)
+        setup = setup_of(cluster, name, host)
         show_obstacles(host, cluster, setup)
         planned = plan(host, setup, cluster=text)
         if not planned:

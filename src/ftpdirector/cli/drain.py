@@ -53,8 +53,9 @@ def command(
 
 
 def _sessions(status: dict[str, Any], keys: list[list[str]]) -> int:
+    # In the kernel's tables a data connection may outlive its control connection.
     return sum(
-        real["sessions"]
+        max(real["sessions"], real["transfers"])
         for virtual in status["virtual_servers"]
         for real in virtual["real_servers"]
         if [virtual["name"], real["name"]] in keys

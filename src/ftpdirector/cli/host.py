@@ -15,13 +15,14 @@ from ftpdirector.change.carry_out import Host, Plan, undo
 from ftpdirector.change.foreign import obstacles
 from ftpdirector.change.journal import DIRECTORY, Memory
 from ftpdirector.change.plan import format_change
-from ftpdirector.change.setup import HostSetup
+from ftpdirector.change.setup import TABLE, HostSetup
 from ftpdirector.change.things import Place
 from ftpdirector.config.decode import decode, load
-from ftpdirector.engines.ipvs.compile import compile_host
+from ftpdirector.engines.ipvs.compile import compile_host as compile_for_ipvs
+from ftpdirector.engines.nftables.host import compile_host as compile_for_nftables
 from ftpdirector.errors import EngineError
 from ftpdirector.host.addresses import is_local
-from ftpdirector.host.packetfilter import list_ruleset
+from ftpdirector.host.packetfilter import list_ruleset, list_table
 from ftpdirector.model import Cluster, Director, Engine
 from ftpdirector.slices import moved
 
@@ -59,15 +60,19 @@ def director_of(cluster: Cluster, name: str | None) -> Director | None:
     return here[0]
 
 
-def setup_of(cluster: Cluster, name: str | None) -> HostSetup:
-    """Everything that this host is to have. An `EngineError` for an engine that changes no host."""
+def setup_of(cluster: Cluster, name: str | None, host: Host | None = None) -> HostSetup:
+    """Everything that this host is to have; with a live `host`, the verdicts that stand there are kept.
+
+    An `EngineError` for an engine that changes no host.
+    """
     match cluster.engine:
         case Engine.PROXY:
             raise EngineError('engine "proxy" needs nothing of the host: start it with ftpdirector run')
         case Engine.IPVS:
-            return compile_host(cluster, director_of(cluster, name))
+            return compile_for_ipvs(cluster, director_of(cluster, name))
         case Engine.NFTABLES:
-            raise EngineError('engine "nftables" is not there yet; use "ipvs" or "proxy"')
+            listing = list_table(TABLE) if host is not None and host.is_live else None
+            return compile_for_nftables(cluster, director_of(cluster, name), listing=listing)
 
 
 def read_cluster(file: Path) -> tuple[Cluster, str]:

@@ -20,7 +20,7 @@ def command(file: ClusterFile, root: Root = Path("/"), name: As = None, as_json:
     """Show what apply would change on this host."""
     cluster, text = read_cluster(file)
     host = host_below(root)
-    setup = setup_of(cluster, name)
+    setup = setup_of(cluster, name, host)
     show_obstacles(host, cluster, setup)
     planned = plan(host, setup, cluster=text)
     moves = moved_slices(host, cluster)

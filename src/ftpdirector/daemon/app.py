@@ -15,7 +15,8 @@ from typing import Final
 from ftpdirector.config.decode import load
 from ftpdirector.daemon.crew import Crew
 from ftpdirector.daemon.snapshot import compose
-from ftpdirector.engines.ipvs.engine import drain_notes
+from ftpdirector.engines.ipvs.engine import drain_notes as ipvs_notes
+from ftpdirector.engines.nftables.engine import drain_notes as nftables_notes
 from ftpdirector.engines.proxy.server import Log
 from ftpdirector.errors import ConfigError, ControlError, EngineError, Problem
 from ftpdirector.health.monitor import Monitor
@@ -28,15 +29,6 @@ from ftpdirector.wanted import Key, Wanted, want
 
 _APPLY_SOON_S: Final = 0.02
 """Verdicts that change together are applied together."""
-
-
-def require_built(cluster: Cluster, source: str) -> None:
-    """A ConfigError that says so in one line where `run` does not know the engine yet."""
-    if cluster.engine is Engine.NFTABLES:
-        raise ConfigError([Problem(
-            where=f"{source}: engine", what=f'"{cluster.engine}" is not built yet in this version',
-            remedy='use engine = "proxy" or "ipvs"', rule="engine",
-        )])  # fmt: skip
 
 
 class App:
@@ -87,7 +79,6 @@ class App:
             raise ControlError("there is no cluster file to read again: this is the demo")
         try:
             loaded = load(self._config_file)
-            require_built(loaded.cluster, self._config_file.name)
             before = self.cluster
             if loaded.cluster.engine is not before.engine:
                 raise EngineError(f'engine "{before.engine}" runs; restart the director for "{loaded.cluster.engine}"')
@@ -124,7 +115,13 @@ class App:
 
     def notes_for(self, keys: Sequence[Key]) -> tuple[str, ...]:
         """What an operator must know who drains these."""
-        return drain_notes(self.cluster, keys) if self.cluster.engine is Engine.IPVS else ()
+        match self.cluster.engine:
+            case Engine.PROXY:
+                return ()
+            case Engine.IPVS:
+                return ipvs_notes(self.cluster, keys)
+            case Engine.NFTABLES:
+                return nftables_notes(self.cluster)
 
     def keys_of(self, name: str) -> list[Key]:
         """Every real server of this name."""

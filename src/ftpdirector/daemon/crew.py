@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ftpdirector.daemon import messages
-from ftpdirector.engines.ipvs.engine import IpvsEngine
 from ftpdirector.engines.proxy.opening import prepare_control
 from ftpdirector.engines.proxy.ports import listening_socket
 from ftpdirector.engines.proxy.server import BACKLOG, Log, ProxyEngine
@@ -30,6 +29,7 @@ from ftpdirector.wanted import Key, Wanted
 _RESPAWN_AFTER_S: Final = 1.0
 _STOP_GRACE_S: Final = 5.0
 _ANSWER_S: Final = 5.0
+_LOOK_EVERY_S: Final = 1.0
 OnFailure = Callable[[Key, str], None]
 
 
@@ -101,24 +101,66 @@ class InProcess:
         self._transfer_log.close()
 
 
-class BesideKeepalived:
-    """No connection passes this process: it tells keepalived the verdicts, and the kernel serves."""
+class KernelEngine(Protocol):
+    """Tells the kernel, or who holds its tables, and reads what it counts; `EngineError` when it cannot."""
 
-    def __init__(self) -> None:
+    def drained(self, cluster: Cluster) -> tuple[Key, ...]:
+        """What an earlier director had drained; called first."""
+        ...
+
+    def apply(self, wanted: Wanted) -> None:
+        """Make it true."""
+
+    def look(self) -> None:
+        """Read what has to be read often; called in a thread."""
+
+    def follow(self) -> None:
+        """Make true what follows from the look."""
+
+    def snapshot_counters(self) -> EngineCounters:
+        """What the kernel counts."""
+        ...
+
+
+class BesideKernel:
+    """No connection passes this process: it says the verdicts, and the kernel serves."""
+
+    def __init__(self, engine: KernelEngine, log: Log) -> None:
         """Nothing is told yet."""
-        self._engine = IpvsEngine()
+        self._engine = engine
+        self._log = log
+        self._counters: list[EngineCounters] = []
+        self._turn = asyncio.Lock()
+        self._complaint = ""
 
     def drained(self, cluster: Cluster) -> tuple[Key, ...]:
         """What an earlier director had drained."""
         return self._engine.drained(cluster)
 
+    async def run(self) -> None:
+        """Look and follow once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                async with self._turn:
+                    await asyncio.to_thread(self._engine.look)
+                    self._engine.follow()
+                self._complaint = ""
+            except EngineError as error:
+                if str(error) != self._complaint:  # once, not every second
+                    self._log.error("kernel_not_told", reason=str(error))
+                self._complaint = str(error)
+
     async def apply(self, wanted: Wanted) -> None:
         """Tell it."""
-        self._engine.apply(wanted)
+        async with self._turn:
+            self._engine.apply(wanted)
 
     def counters(self) -> list[EngineCounters]:
-        """What the kernel counts."""
-        return [self._engine.snapshot_counters()]
+        """What the kernel counts; what it counted last when it cannot be asked."""
+        with contextlib.suppress(EngineError):  # `run` says so
+            self._counters = [self._engine.snapshot_counters()]
+        return self._counters
 
     async def sessions(self) -> list[SessionState]:
         """None: the kernel knows connections, not who logged in."""
@@ -130,7 +172,7 @@ class BesideKeepalived:
         return {}
 
     async def stop(self, bound_s: float, *, grace_s: float = 0.0) -> None:
-        """Nothing ends: keepalived goes on with the last verdicts."""
+        """Nothing ends: the kernel goes on with the last verdicts."""
         del bound_s, grace_s
 
 

@@ -45,6 +45,7 @@ def compose(
             _virtual(virtual, wanted, verdicts, overrides, counters) for virtual in wanted.cluster.virtual_servers
         ),
         data_setup=_histogram([one.data_setup for one in counters]),
+        refused_total=dict(sum((Counter(one.refused_total) for one in counters), Counter[str]())),
     )
 
 

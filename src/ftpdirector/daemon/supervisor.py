@@ -19,9 +19,11 @@ from typing import Any, Final
 import structlog
 
 from ftpdirector.config.decode import load
-from ftpdirector.daemon.app import App, require_built
+from ftpdirector.daemon.app import App
 from ftpdirector.daemon.control import Answer, ControlClient, ControlServer
-from ftpdirector.daemon.crew import BesideKeepalived, Crew, InProcess, Workers, fronts_of
+from ftpdirector.daemon.crew import BesideKernel, Crew, InProcess, KernelEngine, Workers, fronts_of
+from ftpdirector.engines.ipvs.engine import IpvsEngine
+from ftpdirector.engines.nftables.engine import NftablesEngine
 from ftpdirector.errors import ConfigError, ControlError, EngineError
 from ftpdirector.host.files import raise_open_files_limit
 from ftpdirector.host.notify import inherited_sockets, notify, watchdog_interval_s
@@ -90,11 +92,12 @@ class Supervisor:
         async with _running(crew):
             await self._live(crew, overrides, status_socket, predecessor)
 
-    async def run_beside_keepalived(self) -> None:
-        """Probe, tell keepalived, show, until told to end; the kernel serves."""
-        crew = BesideKeepalived()
+    async def run_beside_kernel(self, engine: KernelEngine) -> None:
+        """Probe, tell the kernel, show, until told to end; the kernel serves."""
+        crew = BesideKernel(engine, self._log)
         overrides = dict.fromkeys(crew.drained(self._app.cluster), Override.DRAIN)
-        await self._live(crew, overrides, None, None)
+        async with _running(crew):
+            await self._live(crew, overrides, None, None)
 
     async def run_in_process(self, ready: asyncio.Event | None = None) -> None:
         """Serve with one engine in this process until told to end (the demo)."""
@@ -220,7 +223,7 @@ class Supervisor:
 
 
 @contextlib.asynccontextmanager
-async def _running(crew: Workers) -> AsyncGenerator[None, None]:
+async def _running(crew: Workers | BesideKernel) -> AsyncGenerator[None, None]:
     async with asyncio.TaskGroup() as group:
         hearing = group.create_task(crew.run())
         await asyncio.sleep(0)  # its own TaskGroup stands before the first worker is started
@@ -244,7 +247,6 @@ def _by_endpoint(sockets: list[socket.socket]) -> dict[Endpoint, socket.socket]:
 def run(path: Path, settings: Settings) -> None:
     """Load, check and serve; ConfigError, EngineError or ControlError when that cannot be."""
     loaded = load(path)
-    require_built(loaded.cluster, path.name)
     log = structlog.get_logger()
     for problem in loaded.warnings:
         log.warning("cluster_file", rule=problem.rule, problem=str(problem))
@@ -255,7 +257,13 @@ def _run(cluster: Cluster, path: Path, settings: Settings) -> None:
     async def life() -> None:
         app = App(cluster, config_file=path, log=structlog.get_logger())
         supervisor = Supervisor(app, settings)
-        await (supervisor.run_beside_keepalived() if cluster.engine is Engine.IPVS else supervisor.run_workers())
+        match cluster.engine:
+            case Engine.PROXY:
+                await supervisor.run_workers()
+            case Engine.IPVS:
+                await supervisor.run_beside_kernel(IpvsEngine())
+            case Engine.NFTABLES:
+                await supervisor.run_beside_kernel(NftablesEngine())
 
     with one_error():
         asyncio.run(life())

@@ -1,16 +1,18 @@
-"""The packet filters: nft(8), iptables-save(8) and iptables-restore(8), as child processes.
+"""The packet filters: nft(8), conntrack(8), iptables-save(8) and iptables-restore(8), as child processes.
 
 In a process of its own, because libnftables may abort the one that it lives in. This module knows no rule.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from ftpdirector.errors import HostError
 from ftpdirector.host.run import has_program, run_program
 
 _EMPTY_NETWORK: Final = ("unshare", "--net", "--")
+_COUNTER: Final = re.compile(r"counter (\S+) \{\s+packets (\d+)")
 
 
 def list_table(table: str) -> str | None:
@@ -76,3 +78,23 @@ def _iptables(version: int, verb: str) -> str:
             return f"ip6tables-{verb}"
         case _:
             raise HostError(f"no packet filter for IPv{version}")
+
+
+def has_chain(table: str, chain: str) -> bool:
+    """Whether the table is there and has this chain."""
+    try:
+        run_program("nft", "list", "chain", *table.split(), chain)
+    except HostError:
+        return False
+    return True
+
+
+def list_counters(table: str) -> dict[str, int]:
+    """The named counters of a table, in packets. Raises `HostError`, as when there is no table."""
+    text = run_program("nft", "list", "counters", "table", *table.split())
+    return {name: int(packets) for name, packets in _COUNTER.findall(text)}
+
+
+def list_connections(version: int) -> str:
+    """Every TCP connection of one family (4, 6) that the kernel tracks, one a line, as conntrack(8) prints them."""
+    return run_program("conntrack", "-L", "-f", f"ipv{version}", "-p", "tcp")

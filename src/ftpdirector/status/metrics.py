@@ -52,6 +52,14 @@ class SnapshotCollector(Collector):
             yield counter
         yield from _verdicts(rows)
         yield from _causes(snapshot, rows)
+        dropped = CounterMetricFamily(
+            "ftpdirector_refused",
+            "Refused or dropped by the kernel, by cause.",
+            labels=("cause",),
+        )
+        for cause, count in snapshot.refused_total.items():
+            dropped.add_metric((cause,), count)
+        yield dropped
         yield _setup(snapshot)
 
 

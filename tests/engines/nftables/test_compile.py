@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from ftpdirector.config.decode import load
 from ftpdirector.engines.nftables.compile import compile_table
 from ftpdirector.engines.nftables.marks import DATA_BIT, marks_of
-from ftpdirector.engines.nftables.objects import Table, format_table
-from ftpdirector.engines.nftables.transaction import boot_file
 from ftpdirector.model import Cluster
+from ftpdirector.nft.objects import Table, format_table
+from ftpdirector.nft.transaction import boot_file
 from ftpdirector.wanted import Wanted, want
 from tests.engines.nftables.clusters import wanteds
 

@@ -8,9 +8,9 @@ from ipaddress import ip_address
 from hypothesis import given, settings
 
 from ftpdirector.engines.nftables.compile import compile_table
-from ftpdirector.engines.nftables.objects import Table
-from ftpdirector.engines.nftables.transaction import transaction
 from ftpdirector.model import Cluster, Engine, RealServer, VirtualServer
+from ftpdirector.nft.objects import Table
+from ftpdirector.nft.transaction import transaction
 from ftpdirector.state import Override
 from ftpdirector.wanted import Wanted, want
 from tests.engines.nftables.clusters import wanteds
@@ -39,8 +39,11 @@ def table_of(scheduler: str, *, drained: str = "", weights: Mapping[str, int] | 
 
 
 def touched(text: str) -> set[str]:
-    """Kinds and names: `element schedule_ftp1_v4`."""
-    return {f"{words[1]} {words[4]}" for words in map(str.split, text.splitlines())}
+    """Kinds and names: `element schedule_ftp1_v4`; the chain that says which state it is goes and comes each time."""
+    names = {f"{words[1]} {words[4]}" for words in map(str.split, text.splitlines())}
+    states = {name for name in names if name.startswith("chain state_")}
+    assert len(states) == 2
+    return names - states
 
 
 @settings(deadline=None, max_examples=40)
@@ -54,6 +57,8 @@ def test_a_verdict_touches_only_the_scheduling_of_its_virtual_server() -> None:
     assert touched(text) == {
         "element schedule_ftp1_v4",
         "element offered_ftp1_v4",
+        "element withheld_v4",
+        "element drained_v4",
         "chain control_ftp1_v4",  # numgen's number of slots stands in the rule
         "rule control_ftp1_v4",
     }
@@ -61,7 +66,12 @@ def test_a_verdict_touches_only_the_scheduling_of_its_virtual_server() -> None:
 
 def test_a_verdict_on_a_hashed_server_touches_elements_alone() -> None:
     text = transaction(table_of("mh"), table_of("mh", drained="alpha"))
-    assert touched(text) == {"element schedule_ftp1_v4", "element offered_ftp1_v4"}
+    assert touched(text) == {
+        "element schedule_ftp1_v4",
+        "element offered_ftp1_v4",
+        "element withheld_v4",
+        "element drained_v4",
+    }
 
 
 def test_a_weight_touches_the_schedule_alone() -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ftpdirector.change.setup import Folder, HostFile, HostSetup, Line, Link, Module, PacketFilterRules, Service, Sysctl
+from ftpdirector.change.at_boot import forwarding_settings, kernel_files, rules_files, rules_links
+from ftpdirector.change.keepalived import KEEPALIVED_FILE, KEEPALIVED_LINE, keepalived_service
+from ftpdirector.change.setup import Folder, HostFile, HostSetup, Module, PacketFilterRules, Sysctl
 from ftpdirector.engines.ipvs.iptables import chains_of
 from ftpdirector.engines.ipvs.keepalived import TRACKS, format_keepalived
 from ftpdirector.engines.ipvs.nft import format_nft
@@ -16,30 +18,7 @@ from ftpdirector.engines.ipvs.rules import rules_of
 from ftpdirector.failover.conntrackd import carried
 from ftpdirector.model import Cluster, Director, ForwardingMethod, PacketFilter, Placement
 
-_KEEPALIVED_MAIN: Final = "/etc/keepalived/keepalived.conf"
-KEEPALIVED_FILE: Final = "/etc/keepalived/ftpdirector.conf"
-RULES_FILE: Final = "/etc/ftpdirector/ftpdirector.nft"
-RULES_UNIT: Final = "ftpdirector-rules.service"
-
-_UNIT: Final = f"""\
-[Unit]
-Description=Packet filter rules of ftpdirector
-Documentation=man:nft(8)
-# A flush by another service's start comes first; the network comes after.
-After=nftables.service firewalld.service
-Before=network-pre.target keepalived.service
-Wants=network-pre.target
-DefaultDependencies=no
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=nft -f {RULES_FILE}
-ExecReload=nft -f {RULES_FILE}
-
-[Install]
-WantedBy=multi-user.target keepalived.service
-"""
+_WANTED_BY: Final = ("multi-user.target", "keepalived.service")
 
 
 def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
@@ -59,47 +38,18 @@ def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
         folders=(Folder(path=TRACKS, reason="verdicts for keepalived"),),
         files=(
             *_boot_files(modules, without, sysctls),
-            *((HostFile(path=RULES_FILE, text=text), HostFile(path=_unit_path(), text=_UNIT)) if by_nft else ()),
+            *(rules_files(text, wanted_by=_WANTED_BY) if by_nft else ()),
             HostFile(path=KEEPALIVED_FILE, text=format_keepalived(cluster, me), mode=0o640),
         ),
-        lines=(
-            Line(
-                path=_KEEPALIVED_MAIN,
-                line=f"include {KEEPALIVED_FILE}",
-                reason="keepalived reads our file beside its own",
-            ),
-        ),
-        services=(
-            Service(
-                unit="keepalived.service",
-                program=("keepalived", f"--use-file={_KEEPALIVED_MAIN}"),
-                main_file=_KEEPALIVED_MAIN,
-                reads=(KEEPALIVED_FILE,),
-                test=("keepalived", "--config-test", f"--use-file={_KEEPALIVED_MAIN}"),
-                pid_file="/run/keepalived.pid",
-                reason="it puts the virtual servers into IPVS",
-            ),
-        ),
-        links=tuple(_enabled()) if by_nft else (),
+        lines=(KEEPALIVED_LINE,),
+        services=(keepalived_service("it puts the virtual servers into IPVS"),),
+        links=tuple(rules_links(wanted_by=_WANTED_BY)) if by_nft else (),
         marks=tuple(sorted({mark.mark for mark in rules.marks})),
         ports=tuple(sorted({(mark.ports.first, mark.ports.last) for mark in rules.marks})),
     )
     # Connections to virtual addresses are IPVS's, whose sync daemon carries them; active data connections are not.
     virtual = [address for one in cluster.virtual_servers for address in one.addresses]
     return setup.with_part(carried(cluster, me, but=virtual)) if rules.translations else setup
-
-
-def _enabled() -> Iterator[Link]:
-    for wants in ("multi-user.target.wants", "keepalived.service.wants"):
-        yield Link(
-            path=f"/etc/systemd/system/{wants}/{RULES_UNIT}",
-            to=_unit_path(),
-            reason="the rules are loaded at boot, before keepalived",
-        )
-
-
-def _unit_path() -> str:
-    return f"/etc/systemd/system/{RULES_UNIT}"
 
 
 def _modules(cluster: Cluster) -> Iterator[Module]:
@@ -132,11 +82,7 @@ def _without(cluster: Cluster) -> Iterator[Module]:
 
 def _sysctls(cluster: Cluster) -> Iterator[Sysctl]:
     by_nat = [one for one in cluster.virtual_servers if one.forwarding is ForwardingMethod.NAT]
-    versions = {address.version for one in by_nat for address in one.addresses}
-    if 4 in versions:
-        yield Sysctl(key="net.ipv4.ip_forward", value="1", reason="real servers answer through the director")
-    if 6 in versions:
-        yield Sysctl(key="net.ipv6.conf.all.forwarding", value="1", reason="real servers answer through the director")
+    yield from forwarding_settings({address.version for one in by_nat for address in one.addresses})
     if by_nat:
         yield Sysctl(
             key="net.ipv4.vs.conntrack",
@@ -158,15 +104,7 @@ def _sysctls(cluster: Cluster) -> Iterator[Sysctl]:
 def _boot_files(
     modules: tuple[Module, ...], without: tuple[Module, ...], sysctls: tuple[Sysctl, ...]
 ) -> Iterator[HostFile]:
-    loads = "".join(f"# {one.reason}\n{one.name}\n" for one in modules)
-    yield HostFile(path="/etc/modules-load.d/ftpdirector.conf", text=loads)
-    options = "".join(f"# {one.reason}\noptions {one.name} {one.options}\n" for one in modules if one.options)
-    # systemd-modules-load(8) heeds this, so that a line left in another file loads nothing.
-    options += "".join(f"# {one.reason}\nblacklist {one.name}\n" for one in without)
-    if options:
-        yield HostFile(path="/etc/modprobe.d/ftpdirector.conf", text=options)
-    settings = "".join(f"# {one.reason}\n{one.key} = {one.value}\n" for one in sysctls)
-    yield HostFile(path="/etc/sysctl.d/90-ftpdirector.conf", text=settings)
+    yield from kernel_files(modules, sysctls, without=without)
     yield HostFile(
         path="/etc/tmpfiles.d/ftpdirector.conf",
         text=f"# Verdicts for keepalived; they outlive the daemon that writes them.\nd {TRACKS} 0755 - - -\n",

@@ -44,6 +44,12 @@ class IpvsEngine:
             for server in virtual.real_servers:
                 self._tell(virtual, server, wanted.offers[virtual.name, server.name])
 
+    def look(self) -> None:
+        """Nothing: keepalived looks at the table, and schedules by itself."""
+
+    def follow(self) -> None:
+        """Nothing."""
+
     def drained(self, cluster: Cluster) -> tuple[Key, ...]:
         """What an earlier director had drained."""
         return tuple(

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
-from ftpdirector.model import Cluster, Director, ForwardingMethod, IPAddress, Placement, RealServer, VirtualServer
+from ftpdirector.failover.vrrp import inside_interface, vrrp_lines
+from ftpdirector.model import Cluster, Director, ForwardingMethod, Placement, RealServer, VirtualServer
 from ftpdirector.slices import assign, groups_of, slice_marks
 
 TRACKS = "/run/ftpdirector-tracks"
@@ -31,7 +32,7 @@ def format_keepalived(cluster: Cluster, me: Director | None) -> str:
 def _file(cluster: Cluster, me: Director | None) -> Iterator[str]:
     yield from _globals(cluster, me)
     if me is not None:
-        yield from _vrrp(cluster, me)
+        yield from vrrp_lines(cluster, me)
     for virtual in cluster.virtual_servers:
         for server in virtual.real_servers:
             yield from _track(virtual, server)
@@ -53,56 +54,7 @@ def _globals(cluster: Cluster, me: Director | None) -> Iterator[str]:
     yield f"    lvs_timeouts tcp {_LONGEST_TRANSFER_S} tcpfin {_FINISHING_S}"
     if me is not None and len(cluster.directors) > 1:
         yield "    # The other director learns of each connection, so that it can go on with them."
-        yield f"    lvs_sync_daemon {_inside(cluster)} outside id {cluster.vrrp.sync_id}"
-    yield "}"
-
-
-def _inside(cluster: Cluster) -> str:
-    return cluster.host.internal_interface or cluster.host.external_interface or "eth0"
-
-
-def _vrrp(cluster: Cluster, me: Director) -> Iterator[str]:
-    outside = _floating(one for virtual in cluster.virtual_servers for one in virtual.addresses)
-    inside = _floating(one for virtual in cluster.virtual_servers for one in virtual.gateway_addresses)
-    identifier = cluster.vrrp.virtual_router_id
-    if inside:
-        yield "# Both floating addresses move together: a real server's way out is where its clients come in."
-        yield "vrrp_sync_group ftpdirector {"
-        yield "    group {"
-        yield "        outside"
-        yield "        inside"
-        yield "    }"
-        yield "}"
-    yield from _instance("outside", cluster.host.external_interface or "eth0", identifier, me.priority, outside)
-    if inside:
-        yield from _instance("inside", _inside(cluster), identifier + 1, me.priority, inside)
-
-
-def _floating(addresses: Iterator[IPAddress]) -> tuple[IPAddress, ...]:
-    return tuple(dict.fromkeys(addresses))
-
-
-def _instance(
-    name: str, interface: str, identifier: int, priority: int, addresses: tuple[IPAddress, ...]
-) -> Iterator[str]:
-    lead = addresses[0].version
-    yield f"vrrp_instance {name} {{"
-    yield "    # No preemption: a director that comes back takes nothing from one that serves."
-    yield "    state BACKUP"
-    yield "    nopreempt"
-    yield f"    interface {interface}"
-    yield f"    virtual_router_id {identifier}"
-    yield f"    priority {priority}"
-    yield "    advert_int 1"
-    yield "    virtual_ipaddress {"
-    yield from (f"        {one}/{one.max_prefixlen}" for one in addresses if one.version == lead)
-    yield "    }"
-    others = [one for one in addresses if one.version != lead]
-    if others:
-        yield "    # One instance speaks one family; the other family's addresses move along."
-        yield "    virtual_ipaddress_excluded {"
-        yield from (f"        {one}/{one.max_prefixlen}" for one in others)
-        yield "    }"
+        yield f"    lvs_sync_daemon {inside_interface(cluster)} outside id {cluster.vrrp.sync_id}"
     yield "}"
 
 

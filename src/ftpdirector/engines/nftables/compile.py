@@ -12,20 +12,24 @@ look things up in sets and maps. Pure: the same wanted gives the same text. This
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import blake2b
 from typing import Final
 
 from ftpdirector.change.setup import TABLE
-from ftpdirector.engines.nftables.lookups import helped_of, lookups_of
+from ftpdirector.engines.nftables.lookups import helped_of, lookups_of, verdicts_of
 from ftpdirector.engines.nftables.marks import Marks, marks_of
 from ftpdirector.engines.nftables.names import FAMILIES, family_of
-from ftpdirector.engines.nftables.objects import Chain, Counter, Helper, Rule, Table
 from ftpdirector.engines.nftables.virtual import Behind, chains_of, counters_of, sets_of
-from ftpdirector.model import Cluster, Placement, VirtualServer
+from ftpdirector.failover.conntrackd import PORT, peers
+from ftpdirector.model import Cluster, IPAddress, Placement, VirtualServer
+from ftpdirector.nft.objects import Chain, Counter, Helper, Rule, Table, format_table
 from ftpdirector.slices import group_of, groups_of
 from ftpdirector.wanted import Wanted
 
 _HELPER: Final = "ftp_control"
+STATE: Final = "state_"
 
 _COUNTERS: Final = (
     Counter(name="strays", purpose="Packets that open no connection and belong to none: dropped."),
@@ -37,22 +41,58 @@ _COUNTERS: Final = (
 def compile_table(wanted: Wanted) -> Table:
     """The whole table."""
     cluster, marks = wanted.cluster, marks_of(wanted.cluster)
-    behind = [one for virtual in cluster.virtual_servers for one in _behind(wanted, virtual, marks)]
+    behind = behind_of(wanted)
     helped = [one for one in behind if one.virtual.placement is Placement.HELPER]
-    return Table(
+    table = Table(
         name=TABLE,
         counters=(*_COUNTERS, *(each for one in cluster.virtual_servers for each in counters_of(one))),
         helpers=tuple(_helper() for _ in helped[:1]),
         sets=(
             *lookups_of(cluster, behind, marks),
+            *verdicts_of(behind),
             *(helped_of(helped) if helped else ()),
             *(each for one in behind for each in sets_of(one)),
         ),
         chains=(
             *(each for virtual in cluster.virtual_servers for each in chains_of(virtual, behind)),
             *_base_chains(has_helper=bool(helped)),
+            *_peers(peers(cluster)),
         ),
     )
+    return replace(table, chains=(*table.chains, _state_of(table)))
+
+
+def _peers(directors: Sequence[IPAddress]) -> Iterator[Chain]:
+    if directors:
+        family = family_of(directors[0])
+        among = ", ".join(map(str, directors))
+        yield Chain(
+            name="peers",
+            hook="type filter hook input priority filter; policy accept;",
+            rules=(
+                Rule(
+                    f"udp dport {PORT} {family.word} saddr != {{ {among} }} drop",
+                    "What comes to this port goes into the kernel as connections: from directors alone.",
+                ),
+                Rule(f"udp dport {PORT} meta nfproto != ipv{family.version} drop"),
+            ),
+        )
+
+
+def behind_of(wanted: Wanted) -> list[Behind]:
+    """Every virtual address with the real servers of its family, in the order of the file."""
+    marks = marks_of(wanted.cluster)
+    return [one for virtual in wanted.cluster.virtual_servers for one in _behind(wanted, virtual, marks)]
+
+
+def state_in(table: Table) -> str:
+    """The name of the chain that says what the table holds; empty where there is none."""
+    return next((one.name for one in table.chains if one.name.startswith(STATE)), "")
+
+
+def _state_of(table: Table) -> Chain:
+    digest = blake2b(format_table(table).encode(), digest_size=8).hexdigest()
+    return Chain(name=f"{STATE}{digest}", purpose="Which state of the table this is; a change names the one before.")
 
 
 def _helper() -> Helper:
@@ -68,7 +108,7 @@ def _behind(wanted: Wanted, virtual: VirtualServer, marks: Marks) -> Iterator[Be
             family=family_of(address),
             servers=tuple(servers),
             marks=tuple(marks[group_of(virtual), server.address] for server in servers),
-            offers=tuple(wanted.offers[virtual.name, server.name].weight for server in servers),
+            offers=tuple(wanted.offers[virtual.name, server.name] for server in servers),
             persistent=_home(wanted.cluster, virtual).name,
         )
 

@@ -11,9 +11,9 @@ from typing import Final
 
 from ftpdirector.engines.nftables.marks import DATA_BIT, Marks, format_mark
 from ftpdirector.engines.nftables.names import FAMILIES, Family, family_of, format_ports, united
-from ftpdirector.engines.nftables.objects import Set
 from ftpdirector.engines.nftables.virtual import Behind
-from ftpdirector.model import Cluster, ForwardingMethod, IPAddress, Placement, PortRange
+from ftpdirector.model import Cluster, ForwardingMethod, IPAddress, Placement, PortRange, RealServer
+from ftpdirector.nft.objects import Set
 from ftpdirector.slices import Slice, assign, group_of, groups_of
 
 _MOST_ADMITTED: Final = 262_144
@@ -173,6 +173,34 @@ def _real_ports(behind: Sequence[Behind]) -> Set:
         elements={format_ports(each): "" for each in united(ranges)},
         purpose="Ports that real servers answer clients from.",
     )
+
+
+def verdicts_of(behind: Sequence[Behind]) -> Iterator[Set]:
+    """Who gets no new sessions, and why: what the next director that starts goes on with."""
+    for family in FAMILIES:
+        here = [
+            (verdict_key(one, server), server, offer)
+            for one in behind
+            if one.family is family
+            for server, offer in zip(one.servers, one.offers, strict=True)
+        ]
+        yield Set(
+            name=f"withheld_{family.suffix}",
+            type=f"{family.type} . inet_service . {family.type}",
+            elements={key: "" for key, server, offer in here if server.weight and not offer.weight},
+            purpose="Virtual server and real server that gets no new sessions from it: no rule looks here.",
+        )
+        yield Set(
+            name=f"drained_{family.suffix}",
+            type=f"{family.type} . inet_service . {family.type}",
+            elements={key: "" for key, _, offer in here if offer.drained},
+            purpose="Those that the operator drains: no rule looks here.",
+        )
+
+
+def verdict_key(one: Behind, server: RealServer) -> str:
+    """A real server behind one virtual server."""
+    return f"{one.address} . {one.virtual.port} . {server.address}"
 
 
 def _control(port: int) -> PortRange:

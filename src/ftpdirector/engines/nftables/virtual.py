@@ -11,10 +11,13 @@ from typing import Final
 
 from ftpdirector.engines.nftables.marks import DATA_BIT, format_mark
 from ftpdirector.engines.nftables.names import Family, family_of, network_of_client
-from ftpdirector.engines.nftables.objects import Chain, Counter, Rule, Set
 from ftpdirector.engines.nftables.tables import hashed, interleaved, maglev
 from ftpdirector.model import IPAddress, Placement, RealServer, VirtualServer
+from ftpdirector.nft.objects import Chain, Counter, Rule, Set
+from ftpdirector.wanted import Offer
 
+FOLLOWING: Final = ("lc", "wlc")
+"""Schedulers whose shares follow the number of sessions."""
 _MOST_PERSISTENT: Final = 65_536
 """Client networks of one virtual server; the kernel sets 1 MiB aside for the map."""
 _SHORTEST_S: Final = 60
@@ -33,7 +36,7 @@ class Behind:
     family: Family
     servers: tuple[RealServer, ...]
     marks: tuple[int, ...]
-    offers: tuple[int, ...]
+    offers: tuple[Offer, ...]
     persistent: str
     """The virtual server that the map of persistence is named after."""
 
@@ -73,11 +76,18 @@ class Behind:
             case "sh" | "mh" as scheduler:
                 fill = hashed if scheduler == "sh" else maglev
                 names = [str(server.address) for server in self.servers]
-                return fill(names, [server.weight for server in self.servers], self.offers)
+                return fill(names, [server.weight for server in self.servers], [one.weight for one in self.offers])
             case "rr":
-                return interleaved(tuple(min(1, offer) for offer in self.offers))
+                return interleaved(tuple(min(1, one.weight) for one in self.offers))
+            case "lc" if all(one.share is None for one in self.offers):
+                return interleaved(tuple(min(1, one.weight) for one in self.offers))
             case _:
-                return interleaved(self.offers)
+                shares = interleaved(tuple(_share(one) for one in self.offers))
+                return shares or interleaved(tuple(one.weight for one in self.offers))
+
+
+def _share(offer: Offer) -> int:
+    return 0 if not offer.weight else offer.weight if offer.share is None else offer.share
 
 
 def counters_of(virtual: VirtualServer) -> Iterator[Counter]:
@@ -94,7 +104,7 @@ def sets_of(one: Behind) -> Iterator[Set]:
         elements={
             format_mark(mark): f"{server.address} . {server.port}"
             for mark, server, offer in zip(one.marks, one.servers, one.offers, strict=True)
-            if offer
+            if offer.weight
         },
         purpose="Real servers that take new sessions.",
     )

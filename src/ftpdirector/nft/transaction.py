@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from ftpdirector.engines.nftables.objects import Chain, Object, Set, Table, format_element, format_table, kind_of
+from ftpdirector.nft.objects import Chain, Object, Set, Table, format_element, format_table, kind_of
 
 _REFERENCE: Final = re.compile(r'@(\S+)|(?:counter name|helper set) "(\S+)"|(?:jump|goto) (\S+)')
 

@@ -1,0 +1,221 @@
+"""The part beside the kernel: verdicts, drains and loads become the smallest change of the table; it tells counts.
+
+Verdicts and drains stand in the table alone: traffic goes on without this process, and the next one takes them over.
+This module serves no connection.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ftpdirector.change.setup import TABLE
+from ftpdirector.engines.nftables.compile import behind_of, compile_table, state_in
+from ftpdirector.engines.nftables.connections import Open, count_open
+from ftpdirector.engines.nftables.shares import expected, shares
+from ftpdirector.engines.nftables.standing import standing
+from ftpdirector.engines.nftables.virtual import FOLLOWING
+from ftpdirector.errors import EngineError, HostError
+from ftpdirector.host import packetfilter
+from ftpdirector.host.clock import HostClock
+from ftpdirector.model import Cluster, VirtualServer
+from ftpdirector.nft.objects import Table
+from ftpdirector.nft.transaction import transaction
+from ftpdirector.state import EngineCounters, Histogram, RealServerCounters, VirtualServerCounters
+from ftpdirector.wanted import Key, Offer, Wanted
+
+_FRESH_S: Final = 0.5
+_CHECK_EVERY_S: Final = 5.0
+_PART_OF_A_CORE: Final = 0.01
+"""What looking whether the table still stands may cost."""
+_REMEMBERED: Final = 3
+"""Looks whose arrivals are remembered."""
+_GLOBAL: Final = ("gate", "strays", "unserved")
+_GONE: Final = f'the table "{TABLE}" is not there: ftpdirector apply FILE puts it there, now and at each boot'
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was read last, and when (monotonic seconds)."""
+
+    open: Open = field(default_factory=lambda: Open(control={}, data={}))
+    counters: Mapping[str, int] = field(default_factory=dict[str, int])
+    at_s: float = float("-inf")
+
+
+class NftablesEngine:
+    """Edits the one table, and reads what the kernel counts. One caller at a time, but for `look`."""
+
+    def __init__(self) -> None:
+        """Nothing is read yet."""
+        self._clock = HostClock()
+        self._table: Table | None = None
+        self._stood: Mapping[Key, Offer] = {}
+        self._wanted = Wanted(Cluster(), {})
+        self._seen = _Seen()
+        self._arrivals: dict[str, deque[int]] = {}
+        self._check_at_s = self._clock.monotonic_s() + _CHECK_EVERY_S
+        self._is_changed = False
+
+    def drained(self, cluster: Cluster) -> tuple[Key, ...]:
+        """What an earlier director had drained. Takes the table over as it stands; an `EngineError` without one."""
+        self._adopt(cluster)
+        return tuple(key for key, offer in self._stood.items() if offer.drained)
+
+    def apply(self, wanted: Wanted) -> None:
+        """Make it true; a server that nobody has looked at yet keeps the verdict that stands.
+
+        Raises `EngineError` where the kernel refuses; nothing has changed then.
+        """
+        if _needs_counts(wanted.cluster) and not self._is_fresh():
+            self._read(wanted.cluster)
+        self._carry_out(wanted)
+        self._wanted = wanted
+
+    def look(self) -> None:
+        """Read what the schedule depends on; may take a while, and may be called from another thread."""
+        if _needs_counts(self._wanted.cluster):
+            self._read(self._wanted.cluster)
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._check_at_s:
+            self._is_changed = not self._stands()
+            took_s = self._clock.monotonic_s() - now_s  # nft reads all of a table to find a chain
+            self._check_at_s = now_s + max(_CHECK_EVERY_S, took_s / _PART_OF_A_CORE)
+
+    def follow(self) -> None:
+        """Change the table after a look. Raises `EngineError`."""
+        if self._is_changed:
+            self._is_changed = False
+            self._adopt(self._wanted.cluster, keep=True)
+            self._carry_out(self._wanted)
+        elif _needs_counts(self._wanted.cluster):
+            self._carry_out(self._wanted)
+
+    def snapshot_counters(self) -> EngineCounters:
+        """The connections that are open now by real server, and what the table has counted since it was made."""
+        cluster = self._wanted.cluster
+        if not self._is_fresh():
+            self._read(cluster)
+        seen = self._seen
+        return EngineCounters(
+            virtual_servers={one.name: _counters(one, seen) for one in cluster.virtual_servers},
+            data_setup=Histogram(bounds_s=(), counts=(0,), sum_s=0.0),
+            refused_total={name: seen.counters.get(name, 0) for name in _GLOBAL},
+        )
+
+    def _is_fresh(self) -> bool:
+        return self._clock.monotonic_s() - self._seen.at_s < _FRESH_S
+
+    def _read(self, cluster: Cluster) -> None:
+        versions = {address.version for one in cluster.virtual_servers for address in one.addresses}
+        try:
+            listing = "".join(packetfilter.list_connections(version) for version in sorted(versions))
+            counters = packetfilter.list_counters(TABLE)
+        except HostError as error:
+            raise EngineError(str(error)) from error
+        before = self._seen
+        self._seen = _Seen(open=count_open(listing, cluster), counters=counters, at_s=self._clock.monotonic_s())
+        for virtual in cluster.virtual_servers:
+            name = f"sessions_{virtual.name}"
+            came = max(0, counters.get(name, 0) - before.counters.get(name, 0)) if before.counters else 0
+            self._arrivals.setdefault(virtual.name, deque(maxlen=_REMEMBERED)).append(came)
+
+    def _stands(self) -> bool:
+        return self._table is not None and packetfilter.has_chain(TABLE, state_in(self._table))
+
+    def _adopt(self, cluster: Cluster, *, keep: bool = False) -> None:
+        try:
+            listing = packetfilter.list_table(TABLE)
+            if listing is None:
+                raise EngineError(_GONE)
+            found = standing(listing, cluster)
+        except HostError as error:
+            raise EngineError(f"{error}\nthe engine nftables needs CAP_NET_ADMIN") from error
+        except ValueError as error:
+            raise EngineError(f'the table "{TABLE}" is not one of ours ({error}): ftpdirector apply FILE') from error
+        self._table = found.table
+        if not keep:
+            self._stood = found.offers
+
+    def _carry_out(self, wanted: Wanted) -> None:
+        after = compile_table(self._effective(wanted))
+        if self._table is None:
+            self._adopt(wanted.cluster)
+        try:
+            self._load(after)
+        except HostError:
+            # Somebody else has changed the table since: `apply`, most likely.
+            self._adopt(wanted.cluster, keep=True)
+            try:
+                self._load(after)
+            except HostError as error:
+                raise EngineError(str(error)) from error
+
+    def _load(self, after: Table) -> None:
+        assert self._table is not None  # noqa: S101 - _carry_out has taken it over
+        text = transaction(self._table, after)
+        if text:
+            packetfilter.load_nft(text)
+            self._table = after
+
+    def _effective(self, wanted: Wanted) -> Wanted:
+        servers = {
+            (virtual.name, server.name): server
+            for virtual in wanted.cluster.virtual_servers
+            for server in virtual.real_servers
+        }
+        control = self._seen.open.control
+        offers: dict[Key, Offer] = {}
+        for key, offer in wanted.offers.items():
+            stood = self._stood.get(key)
+            most = servers[key].max_sessions
+            is_full = bool(most) and control.get(key, 0) >= most
+            is_down = not offer.judged and stood is not None and not stood.weight and not stood.drained
+            offers[key] = replace(offer, weight=0) if is_full or is_down else offer
+        return self._with_shares(Wanted(wanted.cluster, offers))
+
+    def _with_shares(self, wanted: Wanted) -> Wanted:
+        offers = dict(wanted.offers)
+        for one in behind_of(wanted):
+            if one.virtual.scheduler not in FOLLOWING:
+                continue
+            keys = [(one.virtual.name, server.name) for server in one.servers]
+            weighs = one.virtual.scheduler == "wlc"
+            weights = [offer.weight if weighs else min(1, offer.weight) for offer in one.offers]
+            sessions = [self._seen.open.control.get(key, 0) for key in keys]
+            coming = expected(tuple(self._arrivals.get(one.virtual.name, ())), sum(map(bool, weights)))
+            dealt = shares(weights, sessions, coming)
+            if any(sessions) and any(dealt):
+                offers.update({key: replace(offers[key], share=each) for key, each in zip(keys, dealt, strict=True)})
+        return Wanted(wanted.cluster, offers)
+
+
+def _needs_counts(cluster: Cluster) -> bool:
+    return any(
+        virtual.scheduler in FOLLOWING or any(server.max_sessions for server in virtual.real_servers)
+        for virtual in cluster.virtual_servers
+    )
+
+
+def _counters(virtual: VirtualServer, seen: _Seen) -> VirtualServerCounters:
+    by_server = {
+        server.name: RealServerCounters(
+            sessions=seen.open.control.get((virtual.name, server.name), 0),
+            transfers=seen.open.data.get((virtual.name, server.name), 0),
+        )
+        for server in virtual.real_servers
+    }
+    return VirtualServerCounters(
+        sessions=sum(one.sessions for one in by_server.values()),
+        sessions_total=seen.counters.get(f"sessions_{virtual.name}", 0),
+        refused_total={"limit": seen.counters.get(f"refused_{virtual.name}", 0)},
+        real_servers=by_server,
+    )
+
+
+def drain_notes(cluster: Cluster) -> tuple[str, ...]:
+    """What an operator must know who drains a real server."""
+    others = ", ".join(one.name for one in cluster.directors)
+    return (f"this director alone was told; say the same on each of: {others}",) if len(cluster.directors) > 1 else ()

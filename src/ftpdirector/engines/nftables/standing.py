@@ -1,0 +1,61 @@
+"""The table as the kernel lists it -> who is offered, at which share, and who is drained: what a director left there.
+
+The table is the only memory of verdicts and drains: it outlives the daemon, and goes with the boot. Pure: the listing
+is an argument. This module runs no program.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ftpdirector.engines.nftables.compile import behind_of, compile_table, state_in
+from ftpdirector.engines.nftables.lookups import verdict_key
+from ftpdirector.engines.nftables.virtual import FOLLOWING
+from ftpdirector.model import Cluster
+from ftpdirector.nft.listing import parse_table
+from ftpdirector.nft.objects import Set, Table
+from ftpdirector.wanted import Key, Offer, Wanted, want
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What stands: the table in our words where it is the one of this cluster, in the kernel's where it is not."""
+
+    table: Table
+    offers: Mapping[Key, Offer]
+    """Of every real server of the cluster; one that the table does not know is offered as the file says."""
+
+
+def standing(listing: str, cluster: Cluster) -> Standing:
+    """What a listing holds of a cluster. Raises `ValueError` where it is no table of ours."""
+    listed = parse_table(listing)
+    sets = {one.name: one for one in listed.sets}
+    offers = dict(_offers(sets, cluster))
+    compiled = compile_table(Wanted(cluster, offers))
+    is_ours = state_in(listed) == state_in(compiled)
+    return Standing(table=compiled if is_ours else listed, offers=offers)
+
+
+def _offers(sets: Mapping[str, Set], cluster: Cluster) -> Iterator[tuple[Key, Offer]]:
+    for one in behind_of(want(cluster, {}, {})):
+        slots = Counter(_elements(sets, one.named("schedule")).values())
+        marks = {endpoint: mark for mark, endpoint in _elements(sets, one.named("offered")).items()}
+        follows = one.virtual.scheduler in FOLLOWING
+        for server in one.servers:
+            key = verdict_key(one, server)
+            is_withheld = key in _elements(sets, f"withheld_{one.family.suffix}")
+            mark = marks.get(f"{server.address} . {server.port}")
+            yield (
+                (one.virtual.name, server.name),
+                Offer(
+                    0 if is_withheld else server.weight,
+                    drained=key in _elements(sets, f"drained_{one.family.suffix}"),
+                    share=slots[mark] if follows and mark is not None and not is_withheld else None,
+                ),
+            )
+
+
+def _elements(sets: Mapping[str, Set], name: str) -> Mapping[str, str]:
+    return sets[name].elements if name in sets else {}

@@ -1,0 +1,125 @@
+"""The text of a table -> values: as nft lists it (`nft --stateless list table`), or as a file of ours has it.
+
+What packets have put into dynamic sets is left out: it is nobody's to compare or to write. This module runs no program.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from ftpdirector.nft.objects import Chain, Counter, Helper, Object, Rule, Set, Table, format_table, kind_of
+
+_OPENS: Final = re.compile(r"(counter|ct helper|set|map|chain) (\S+) \{")
+_COMMENT: Final = re.compile(r"(^|\s)#.*$")
+_ORDER: Final = ("counter", "ct helper", "set", "map", "chain")
+
+
+def parse_table(text: str) -> Table:
+    """The objects of the one table in the text. Raises `ValueError` at an object of another kind."""
+    lines = [stripped for line in text.splitlines() if (stripped := _COMMENT.sub("", line).strip())]
+    start = next((place for place, line in enumerate(lines) if line.startswith("table ") and line.endswith("{")), None)
+    if start is None:
+        raise ValueError("there is no table in the text")
+    objects = tuple(_objects(lines[start + 1 : len(lines) - 1]))
+    return Table(
+        name=lines[start].removeprefix("table ").removesuffix("{").strip(),
+        counters=tuple(one for one in objects if isinstance(one, Counter)),
+        helpers=tuple(one for one in objects if isinstance(one, Helper)),
+        sets=tuple(one for one in objects if isinstance(one, Set)),
+        chains=tuple(one for one in objects if isinstance(one, Chain)),
+    )
+
+
+def canonical(text: str) -> str:
+    """A listing in one order, one element a line: equal for equal tables, however they came to be."""
+    table = parse_table(text)
+    return format_table(
+        replace(
+            table,
+            counters=tuple(sorted(table.counters, key=_place)),
+            helpers=tuple(sorted(table.helpers, key=_place)),
+            sets=tuple(
+                sorted((replace(one, elements=dict(sorted(one.elements.items()))) for one in table.sets), key=_place)
+            ),
+            chains=tuple(sorted(table.chains, key=_place)),
+        )
+    )
+
+
+def reworded(present: Table, *, shown: Table, wanted: Table) -> Table:
+    """What is present, in the words of `wanted` where nft says the same of both; `shown` is `wanted` in nft's words."""
+    said = {(kind_of(one), one.name): one for one in shown.objects}
+    ours = {(kind_of(one), one.name): one for one in wanted.objects}
+
+    def word(one: Object) -> Object:
+        key = (kind_of(one), one.name)
+        return ours[key] if key in ours and said.get(key) == one else one
+
+    objects = [word(one) for one in present.objects]
+    return Table(
+        name=present.name,
+        counters=tuple(one for one in objects if isinstance(one, Counter)),
+        helpers=tuple(one for one in objects if isinstance(one, Helper)),
+        sets=tuple(one for one in objects if isinstance(one, Set)),
+        chains=tuple(one for one in objects if isinstance(one, Chain)),
+    )
+
+
+def _place(one: Object) -> tuple[int, str]:
+    return _ORDER.index(kind_of(one)), one.name
+
+
+def _objects(lines: Sequence[str]) -> Iterator[Object]:
+    place = 0
+    while place < len(lines):
+        opens = _OPENS.fullmatch(lines[place])
+        if opens is None:
+            raise ValueError(f"not an object of a table: {lines[place]}")
+        end = place + 1
+        depth = 1
+        while end < len(lines):
+            depth += lines[end].count("{") - lines[end].count("}")
+            if depth <= 0:
+                break
+            end += 1
+        yield _object(opens[1], opens[2], lines[place + 1 : end])
+        place = end + 1
+
+
+def _object(kind: str, name: str, body: Sequence[str]) -> Object:
+    match kind:
+        case "counter":
+            return Counter(name=name)
+        case "ct helper":
+            words = " ".join(body).split('"')
+            return Helper(name=name, protocol=words[1] if len(words) > 1 else "")
+        case "chain":
+            hook = body[0] if body and body[0].startswith("type ") else ""
+            return Chain(name=name, hook=hook, rules=tuple(Rule(one) for one in body[bool(hook) :]))
+        case _:
+            return _set(name, body)
+
+
+def _set(name: str, body: Sequence[str]) -> Set:
+    words = dict(line.split(None, 1) for line in body if line.split(None, 1)[0] in ("type", "typeof", "size", "flags"))
+    flags = tuple(words.get("flags", "").replace(" ", "").split(",")) if "flags" in words else ()
+    one = Set(
+        name=name,
+        type=words.get("typeof", words.get("type", "")),
+        typeof="typeof" in words,
+        size=int(words.get("size", "0")),
+        flags=flags,
+    )
+    return one if one.is_dynamic else replace(one, elements=dict(_elements(" ".join(body))))
+
+
+def _elements(text: str) -> Iterator[tuple[str, str]]:
+    listed = text.partition("elements = {")[2].rpartition("}")[0]
+    for element in listed.split(","):
+        # An IPv6 address has colons, but never with blanks on both sides.
+        key, _, value = element.strip().partition(" : ")
+        if key:
+            yield key, value

@@ -1,0 +1,54 @@
+"""The text of a table and its values: what is printed is read back, and packets' elements are nobody's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+
+from ftpdirector.engines.nftables.compile import compile_table
+from ftpdirector.engines.nftables.standing import standing
+from ftpdirector.nft.listing import canonical, parse_table
+from ftpdirector.nft.objects import format_table
+from ftpdirector.nft.transaction import transaction
+from ftpdirector.wanted import Wanted
+from tests.engines.nftables.clusters import wanteds
+
+
+@settings(deadline=None, max_examples=40)
+@given(wanteds())
+def test_what_is_printed_is_read_back(wanted: Wanted) -> None:
+    table = compile_table(wanted)
+    assert transaction(parse_table(format_table(table)), table) == ""
+
+
+@settings(deadline=None, max_examples=40)
+@given(wanteds())
+def test_the_table_remembers_who_is_offered_and_who_is_drained(wanted: Wanted) -> None:
+    found = standing(format_table(compile_table(wanted)), wanted.cluster)
+    for key, offer in wanted.offers.items():
+        assert (found.offers[key].weight, found.offers[key].drained) == (offer.weight, offer.drained)
+    assert found.table == compile_table(wanted)
+
+
+@settings(deadline=None, max_examples=20)
+@given(wanteds())
+def test_order_is_no_difference(wanted: Wanted) -> None:
+    table = compile_table(wanted)
+    turned = replace(table, sets=table.sets[::-1], chains=table.chains[::-1])
+    assert canonical(format_table(turned)) == canonical(format_table(table))
+
+
+def test_what_packets_filled_is_left_out() -> None:
+    text = (
+        "table inet x {\n\tset seen {\n\t\ttype ipv4_addr\n\t\tflags dynamic,timeout\n"
+        "\t\telements = { 192.0.2.1 timeout 15m,\n\t\t\t     192.0.2.2 timeout 15m }\n\t}\n}\n"
+    )
+    assert parse_table(text).sets[0].elements == {}
+
+
+@pytest.mark.parametrize("text", ["", "nothing", "table inet x {\n\tflowtable f {\n\t}\n}\n"])
+def test_another_text_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no table|not an object"):
+        parse_table(text)
