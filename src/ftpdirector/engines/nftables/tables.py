@@ -66,14 +66,18 @@ def _filled(table: Sequence[int], others: Sequence[int]) -> tuple[int, ...]:
 
 
 def _shares(weights: Sequence[int]) -> list[int]:
-    common = reduce(gcd, weights, 0)
-    if not common:
-        return []
-    shares = [weight // common for weight in weights]
+    """As many slots for each: those of a table that was made of weights are its shares once more."""
+    shares = _in_lowest_terms(weights)
     total = sum(shares)
     if total <= LONGEST_TABLE:
         return shares
-    return [max(1, share * LONGEST_TABLE // total) if share else 0 for share in shares]
+    most = LONGEST_TABLE - len(shares)  # each that has a weight gets one slot at least
+    return _in_lowest_terms([max(1, share * most // total) if share else 0 for share in shares])
+
+
+def _in_lowest_terms(numbers: Sequence[int]) -> list[int]:
+    common = reduce(gcd, numbers, 0)
+    return [number // common for number in numbers] if common else []
 
 
 @lru_cache(maxsize=256)
