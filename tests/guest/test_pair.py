@@ -14,10 +14,12 @@ from tests.guest.shared import NEEDS_GUEST, once
 pytestmark = [*NEEDS_GUEST, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    scenario = Path(pair.__file__)
-    found: dict[str, Any] = once(tmp_path_factory, "pair", lambda: run.scenario(scenario, timeout_s=500))
+@pytest.fixture(scope="session", params=["ipvs", "nftables"])
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    scenario, engine = Path(pair.__file__), request.param
+    found: dict[str, Any] = once(
+        tmp_path_factory, f"pair-{engine}", lambda: run.scenario(scenario, engine, timeout_s=500)
+    )
     return found
 
 
