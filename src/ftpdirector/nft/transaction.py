@@ -37,6 +37,8 @@ class _Change:
     gone: Mapping[str, Object]
     come: Mapping[str, Object]
     kept: Mapping[str, tuple[Object, Object]]
+    named: frozenset[str]
+    """The names of what is to go and that a rule may say."""
 
     @staticmethod
     def between(before: Table, after: Table) -> _Change:
@@ -44,13 +46,14 @@ class _Change:
         same = {
             key: (had[key], one)
             for key, one in want.items()
-            if key in had and list(had[key].definition()) == list(one.definition())
+            if key in had and (had[key] is one or list(had[key].definition()) == list(one.definition()))
         }
         return _Change(
             table=after.name,
             gone={key: one for key, one in had.items() if key not in same},
             come={key: one for key, one in want.items() if key not in same},
             kept=same,
+            named=frozenset(one.name for key, one in had.items() if key not in same and key in want),
         )
 
     def lines(self) -> Iterator[str]:
@@ -79,14 +82,14 @@ class _Change:
 
     def _sets(self) -> Iterator[tuple[Set, Set]]:
         for old, new in self.kept.values():
-            if isinstance(old, Set) and isinstance(new, Set) and not new.is_dynamic:
+            if old is not new and isinstance(old, Set) and isinstance(new, Set) and not new.is_dynamic:
                 yield old, new
 
     def _is_changed(self, old: Chain, new: Chain) -> bool:
-        if [rule.text for rule in old.rules] != [rule.text for rule in new.rules]:
+        if old is not new and [rule.text for rule in old.rules] != [rule.text for rule in new.rules]:
             return True
         # What is deleted and made anew under the same name must be named anew as well.
-        return any(one.name in _named_by(old) for one in self.gone.values())
+        return bool(self.named) and not self.named.isdisjoint(_named_by(old))
 
     def _add(self, one: Object) -> str:
         definition = "; ".join(line.removesuffix(";") for line in one.definition())

@@ -12,8 +12,8 @@ look things up in sets and maps. Pure: the same wanted gives the same text. This
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Final
 
@@ -24,9 +24,9 @@ from ftpdirector.engines.nftables.names import FAMILIES, family_of
 from ftpdirector.engines.nftables.virtual import Behind, chains_of, counters_of, sets_of
 from ftpdirector.failover.conntrackd import PORT, peers
 from ftpdirector.model import Cluster, IPAddress, Placement, VirtualServer
-from ftpdirector.nft.objects import Chain, Counter, Helper, Rule, Table, format_table
-from ftpdirector.slices import group_of, groups_of
-from ftpdirector.wanted import Wanted
+from ftpdirector.nft.objects import Chain, Counter, Helper, Rule, Set, Table, format_table
+from ftpdirector.slices import Group, group_of, groups_of
+from ftpdirector.wanted import Key, Offer, Wanted
 
 _HELPER: Final = "ftp_control"
 STATE: Final = "state_"
@@ -40,26 +40,99 @@ _COUNTERS: Final = (
 
 def compile_table(wanted: Wanted) -> Table:
     """The whole table."""
-    cluster, marks = wanted.cluster, marks_of(wanted.cluster)
-    behind = behind_of(wanted)
-    helped = [one for one in behind if one.virtual.placement is Placement.HELPER]
-    table = Table(
-        name=TABLE,
-        counters=(*_COUNTERS, *(each for one in cluster.virtual_servers for each in counters_of(one))),
-        helpers=tuple(_helper() for _ in helped[:1]),
-        sets=(
-            *lookups_of(cluster, behind, marks),
-            *verdicts_of(behind),
-            *(helped_of(helped) if helped else ()),
-            *(each for one in behind for each in sets_of(one)),
-        ),
-        chains=(
-            *(each for virtual in cluster.virtual_servers for each in chains_of(virtual, behind)),
-            *_base_chains(has_helper=bool(helped)),
-            *_peers(peers(cluster)),
-        ),
-    )
-    return replace(table, chains=(*table.chains, _state_of(table)))
+    return Compiler(wanted.cluster).table(wanted.offers)
+
+
+@dataclass(slots=True)
+class _Part:
+    """A virtual server with what was offered of it last, and what that came to."""
+
+    bare: tuple[Behind, ...]
+    keys: tuple[tuple[Key, ...], ...]
+    behind: tuple[Behind, ...] = ()
+    sets: tuple[Set, ...] = ()
+    chains: tuple[Chain, ...] = ()
+    digest: bytes = b""
+
+
+class Compiler:
+    """Makes tables of one cluster. A virtual server of which nothing else is offered than last time costs nothing."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """All that no verdict changes is made here."""
+        self.cluster = cluster
+        marks = marks_of(cluster)
+        groups = groups_of(cluster)
+        self._parts = [_part(virtual, marks, groups) for virtual in cluster.virtual_servers]
+        behind = [one for part in self._parts for one in part.bare]
+        helped = [one for one in behind if one.virtual.placement is Placement.HELPER]
+        self._fixed = Table(
+            name=TABLE,
+            counters=(*_COUNTERS, *(each for one in cluster.virtual_servers for each in counters_of(one))),
+            helpers=tuple(_helper() for _ in helped[:1]),
+            sets=(*lookups_of(cluster, behind, marks), *(helped_of(helped) if helped else ())),
+            chains=(*_base_chains(has_helper=bool(helped)), *_peers(peers(cluster))),
+        )
+        self._digest = _digest_of(self._fixed)
+
+    def behind(self, offers: Mapping[Key, Offer]) -> list[Behind]:
+        """Every virtual address with the real servers of its family, in the order of the file."""
+        for part in self._parts:
+            _renew(part, offers)
+        return [one for part in self._parts for one in part.behind]
+
+    def table(self, offers: Mapping[Key, Offer]) -> Table:
+        """The whole table; objects that have not changed are those of the last one."""
+        behind = self.behind(offers)
+        for part in self._parts:
+            if not part.digest:
+                part.sets = tuple(each for one in part.behind for each in sets_of(one))
+                part.chains = tuple(chains_of(part.behind[0].virtual, part.behind))
+                part.digest = _digest_of(Table(name=TABLE, sets=part.sets, chains=part.chains))
+        verdicts = tuple(verdicts_of(behind))
+        digests = (self._digest, _digest_of(Table(name=TABLE, sets=verdicts)), *(part.digest for part in self._parts))
+        state = Chain(
+            name=f"{STATE}{blake2b(b''.join(digests), digest_size=8).hexdigest()}",
+            purpose="Which state of the table this is; a change names the one before.",
+        )
+        return replace(
+            self._fixed,
+            sets=(*self._fixed.sets, *verdicts, *(one for part in self._parts for one in part.sets)),
+            chains=(*(one for part in self._parts for one in part.chains), *self._fixed.chains, state),
+        )
+
+
+def _digest_of(table: Table) -> bytes:
+    return blake2b(format_table(table).encode(), digest_size=8).digest()
+
+
+def _part(virtual: VirtualServer, marks: Marks, groups: Mapping[Group, Sequence[VirtualServer]]) -> _Part:
+    bare = tuple(_bare(virtual, marks, groups))
+    return _Part(bare=bare, keys=tuple(tuple((virtual.name, server.name) for server in one.servers) for one in bare))
+
+
+def _bare(virtual: VirtualServer, marks: Marks, groups: Mapping[Group, Sequence[VirtualServer]]) -> Iterator[Behind]:
+    # Data connections of virtual servers that share a range cannot be told apart, so that they share persistence too.
+    by_persistence = virtual.placement is Placement.PERSISTENCE
+    home = groups[group_of(virtual)][0] if by_persistence else virtual
+    for address in sorted(virtual.addresses, key=lambda one: one.version):
+        servers = tuple(server for server in virtual.real_servers if server.address.version == address.version)
+        yield Behind(
+            virtual=virtual,
+            address=address,
+            family=family_of(address),
+            servers=servers,
+            marks=tuple(marks[group_of(virtual), server.address] for server in servers),
+            offers=(),
+            persistent=home.name,
+        )
+
+
+def _renew(part: _Part, offers: Mapping[Key, Offer]) -> None:
+    now = [tuple(offers[key] for key in keys) for keys in part.keys]
+    if not part.behind or now != [one.offers for one in part.behind]:
+        part.behind = tuple(replace(one, offers=each) for one, each in zip(part.bare, now, strict=True))
+        part.digest = b""
 
 
 def _peers(directors: Sequence[IPAddress]) -> Iterator[Chain]:
@@ -79,45 +152,13 @@ def _peers(directors: Sequence[IPAddress]) -> Iterator[Chain]:
         )
 
 
-def behind_of(wanted: Wanted) -> list[Behind]:
-    """Every virtual address with the real servers of its family, in the order of the file."""
-    marks = marks_of(wanted.cluster)
-    return [one for virtual in wanted.cluster.virtual_servers for one in _behind(wanted, virtual, marks)]
-
-
 def state_in(table: Table) -> str:
     """The name of the chain that says what the table holds; empty where there is none."""
     return next((one.name for one in table.chains if one.name.startswith(STATE)), "")
 
 
-def _state_of(table: Table) -> Chain:
-    digest = blake2b(format_table(table).encode(), digest_size=8).hexdigest()
-    return Chain(name=f"{STATE}{digest}", purpose="Which state of the table this is; a change names the one before.")
-
-
 def _helper() -> Helper:
     return Helper(name=_HELPER, protocol="ftp", purpose="Reads PASV and PORT, and rewrites them.")
-
-
-def _behind(wanted: Wanted, virtual: VirtualServer, marks: Marks) -> Iterator[Behind]:
-    for address in sorted(virtual.addresses, key=lambda one: one.version):
-        servers = [server for server in virtual.real_servers if server.address.version == address.version]
-        yield Behind(
-            virtual=virtual,
-            address=address,
-            family=family_of(address),
-            servers=tuple(servers),
-            marks=tuple(marks[group_of(virtual), server.address] for server in servers),
-            offers=tuple(wanted.offers[virtual.name, server.name] for server in servers),
-            persistent=_home(wanted.cluster, virtual).name,
-        )
-
-
-def _home(cluster: Cluster, virtual: VirtualServer) -> VirtualServer:
-    # Data connections of virtual servers that share a range cannot be told apart, so that they share persistence too.
-    if virtual.placement is Placement.PERSISTENCE:
-        return groups_of(cluster)[group_of(virtual)][0]
-    return virtual
 
 
 def _both(*texts: str) -> Iterator[str]:

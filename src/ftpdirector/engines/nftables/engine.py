@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ftpdirector.change.setup import TABLE
-from ftpdirector.engines.nftables.compile import behind_of, compile_table, state_in
+from ftpdirector.engines.nftables.compile import Compiler, state_in
 from ftpdirector.engines.nftables.connections import Open, count_open
 from ftpdirector.engines.nftables.shares import expected, shares
 from ftpdirector.engines.nftables.standing import standing
@@ -54,6 +54,7 @@ class NftablesEngine:
         self._table: Table | None = None
         self._stood: Mapping[Key, Offer] = {}
         self._wanted = Wanted(Cluster(), {})
+        self._compiler = Compiler(self._wanted.cluster)
         self._seen = _Seen()
         self._arrivals: dict[str, deque[int]] = {}
         self._check_at_s = self._clock.monotonic_s() + _CHECK_EVERY_S
@@ -130,7 +131,7 @@ class NftablesEngine:
             listing = packetfilter.list_table(TABLE)
             if listing is None:
                 raise EngineError(_GONE)
-            found = standing(listing, cluster)
+            found = standing(listing, self._compiler_of(cluster))
         except HostError as error:
             raise EngineError(f"{error}\nthe engine nftables needs CAP_NET_ADMIN") from error
         except ValueError as error:
@@ -140,7 +141,7 @@ class NftablesEngine:
             self._stood = found.offers
 
     def _carry_out(self, wanted: Wanted) -> None:
-        after = compile_table(self._effective(wanted))
+        after = self._compiler_of(wanted.cluster).table(self._effective(wanted))
         if self._table is None:
             self._adopt(wanted.cluster)
         try:
@@ -153,6 +154,11 @@ class NftablesEngine:
             except HostError as error:
                 raise EngineError(str(error)) from error
 
+    def _compiler_of(self, cluster: Cluster) -> Compiler:
+        if self._compiler.cluster != cluster:
+            self._compiler = Compiler(cluster)
+        return self._compiler
+
     def _load(self, after: Table) -> None:
         assert self._table is not None  # noqa: S101 - _carry_out has taken it over
         text = transaction(self._table, after)
@@ -160,36 +166,35 @@ class NftablesEngine:
             packetfilter.load_nft(text)
             self._table = after
 
-    def _effective(self, wanted: Wanted) -> Wanted:
-        servers = {
-            (virtual.name, server.name): server
-            for virtual in wanted.cluster.virtual_servers
-            for server in virtual.real_servers
-        }
+    def _effective(self, wanted: Wanted) -> Mapping[Key, Offer]:
         control = self._seen.open.control
-        offers: dict[Key, Offer] = {}
-        for key, offer in wanted.offers.items():
-            stood = self._stood.get(key)
-            most = servers[key].max_sessions
-            is_full = bool(most) and control.get(key, 0) >= most
-            is_down = not offer.judged and stood is not None and not stood.weight and not stood.drained
-            offers[key] = replace(offer, weight=0) if is_full or is_down else offer
-        return self._with_shares(Wanted(wanted.cluster, offers))
+        offers: dict[Key, Offer] = dict(wanted.offers)
+        for virtual in wanted.cluster.virtual_servers:
+            for server in virtual.real_servers:
+                key = virtual.name, server.name
+                offer, stood = offers[key], self._stood.get(key)
+                is_full = bool(server.max_sessions) and control.get(key, 0) >= server.max_sessions
+                is_down = not offer.judged and stood is not None and not stood.weight and not stood.drained
+                if is_full or is_down:
+                    offers[key] = replace(offer, weight=0)
+        return self._with_shares(wanted.cluster, offers)
 
-    def _with_shares(self, wanted: Wanted) -> Wanted:
-        offers = dict(wanted.offers)
-        for one in behind_of(wanted):
-            if one.virtual.scheduler not in FOLLOWING:
-                continue
+    def _with_shares(self, cluster: Cluster, offers: dict[Key, Offer]) -> Mapping[Key, Offer]:
+        control = self._seen.open.control
+        if not any(control.values()) or not any(one.scheduler in FOLLOWING for one in cluster.virtual_servers):
+            return offers
+        for one in self._compiler_of(cluster).behind(offers):
             keys = [(one.virtual.name, server.name) for server in one.servers]
+            sessions = [control.get(key, 0) for key in keys]
+            if one.virtual.scheduler not in FOLLOWING or not any(sessions):
+                continue
             weighs = one.virtual.scheduler == "wlc"
             weights = [offer.weight if weighs else min(1, offer.weight) for offer in one.offers]
-            sessions = [self._seen.open.control.get(key, 0) for key in keys]
             coming = expected(tuple(self._arrivals.get(one.virtual.name, ())), sum(map(bool, weights)))
             dealt = shares(weights, sessions, coming)
-            if any(sessions) and any(dealt):
+            if any(dealt):
                 offers.update({key: replace(offers[key], share=each) for key, each in zip(keys, dealt, strict=True)})
-        return Wanted(wanted.cluster, offers)
+        return offers
 
 
 def _needs_counts(cluster: Cluster) -> bool:

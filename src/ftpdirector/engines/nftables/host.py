@@ -5,19 +5,19 @@ Pure: the same file and the same verdicts give the same host. `ftpdirector.chang
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from ftpdirector.change.at_boot import forwarding_settings, kernel_files, rules_files, rules_links
 from ftpdirector.change.keepalived import KEEPALIVED_FILE, KEEPALIVED_LINE, keepalived_service
 from ftpdirector.change.setup import HostFile, HostSetup, Module, PacketFilterRules
-from ftpdirector.engines.nftables.compile import compile_table
+from ftpdirector.engines.nftables.compile import Compiler
 from ftpdirector.engines.nftables.standing import standing
 from ftpdirector.failover.conntrackd import carried
 from ftpdirector.failover.vrrp import vrrp_lines
 from ftpdirector.model import Cluster, Director, Placement, PortRange
 from ftpdirector.nft.transaction import boot_file
-from ftpdirector.wanted import Wanted, want
+from ftpdirector.wanted import Key, Offer, want
 
 _ALONE: Final = ("multi-user.target",)
 _ONE_OF_MORE: Final = ("multi-user.target", "keepalived.service")
@@ -29,7 +29,8 @@ def compile_host(cluster: Cluster, me: Director | None, *, listing: str | None =
     `listing` is our table as it stands: verdicts and drains in it are the daemon's, and stay. The file for the boot
     offers every real server.
     """
-    whole = want(cluster, {}, {})
+    compiler = Compiler(cluster)
+    whole = want(cluster, {}, {}).offers
     wanted_by = _ALONE if me is None else _ONE_OF_MORE
     modules = tuple(_modules(cluster))
     versions: set[int] = {address.version for one in cluster.virtual_servers for address in one.addresses}
@@ -37,10 +38,10 @@ def compile_host(cluster: Cluster, me: Director | None, *, listing: str | None =
     setup = HostSetup(
         modules=modules,
         sysctls=sysctls,
-        rules=PacketFilterRules(nft=boot_file(compile_table(_now(cluster, listing) or whole))),
+        rules=PacketFilterRules(nft=boot_file(compiler.table(_now(compiler, listing) or whole))),
         files=(
             *kernel_files(modules, sysctls),
-            *rules_files(boot_file(compile_table(whole)), wanted_by=wanted_by),
+            *rules_files(boot_file(compiler.table(whole)), wanted_by=wanted_by),
             *(_keepalived(cluster, me) if me is not None else ()),
         ),
         lines=(KEEPALIVED_LINE,) if me is not None else (),
@@ -59,9 +60,9 @@ def compile_host(cluster: Cluster, me: Director | None, *, listing: str | None =
     return setup.with_part(carried(cluster, me, but=()))
 
 
-def _now(cluster: Cluster, listing: str | None) -> Wanted | None:
+def _now(compiler: Compiler, listing: str | None) -> Mapping[Key, Offer] | None:
     try:
-        return Wanted(cluster, standing(listing, cluster).offers) if listing is not None else None
+        return standing(listing, compiler).offers if listing is not None else None
     except ValueError:  # someone else's text in our name: made anew
         return None
 

@@ -179,21 +179,24 @@ def verdicts_of(behind: Sequence[Behind]) -> Iterator[Set]:
     """Who gets no new sessions, and why: what the next director that starts goes on with."""
     for family in FAMILIES:
         here = [
-            (verdict_key(one, server), server, offer)
+            (one, server, offer)
             for one in behind
             if one.family is family
             for server, offer in zip(one.servers, one.offers, strict=True)
+            if offer.drained or not offer.weight
         ]
         yield Set(
             name=f"withheld_{family.suffix}",
             type=f"{family.type} . inet_service . {family.type}",
-            elements={key: "" for key, server, offer in here if server.weight and not offer.weight},
+            elements={
+                verdict_key(one, server): "" for one, server, offer in here if server.weight and not offer.weight
+            },
             purpose="Virtual server and real server that gets no new sessions from it: no rule looks here.",
         )
         yield Set(
             name=f"drained_{family.suffix}",
             type=f"{family.type} . inet_service . {family.type}",
-            elements={key: "" for key, _, offer in here if offer.drained},
+            elements={verdict_key(one, server): "" for one, server, offer in here if offer.drained},
             purpose="Those that the operator drains: no rule looks here.",
         )
 

@@ -10,13 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ftpdirector.engines.nftables.compile import behind_of, compile_table, state_in
+from ftpdirector.engines.nftables.compile import Compiler, state_in
 from ftpdirector.engines.nftables.lookups import verdict_key
 from ftpdirector.engines.nftables.virtual import FOLLOWING
-from ftpdirector.model import Cluster
 from ftpdirector.nft.listing import parse_table
 from ftpdirector.nft.objects import Set, Table
-from ftpdirector.wanted import Key, Offer, Wanted, want
+from ftpdirector.wanted import Key, Offer, want
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,18 +27,18 @@ class Standing:
     """Of every real server of the cluster; one that the table does not know is offered as the file says."""
 
 
-def standing(listing: str, cluster: Cluster) -> Standing:
-    """What a listing holds of a cluster. Raises `ValueError` where it is no table of ours."""
+def standing(listing: str, compiler: Compiler) -> Standing:
+    """What a listing holds of the compiler's cluster. Raises `ValueError` where it is no table of ours."""
     listed = parse_table(listing)
     sets = {one.name: one for one in listed.sets}
-    offers = dict(_offers(sets, cluster))
-    compiled = compile_table(Wanted(cluster, offers))
+    offers = dict(_offers(sets, compiler))
+    compiled = compiler.table(offers)
     is_ours = state_in(listed) == state_in(compiled)
     return Standing(table=compiled if is_ours else listed, offers=offers)
 
 
-def _offers(sets: Mapping[str, Set], cluster: Cluster) -> Iterator[tuple[Key, Offer]]:
-    for one in behind_of(want(cluster, {}, {})):
+def _offers(sets: Mapping[str, Set], compiler: Compiler) -> Iterator[tuple[Key, Offer]]:
+    for one in compiler.behind(want(compiler.cluster, {}, {}).offers):
         slots = Counter(_elements(sets, one.named("schedule")).values())
         marks = {endpoint: mark for mark, endpoint in _elements(sets, one.named("offered")).items()}
         follows = one.virtual.scheduler in FOLLOWING
