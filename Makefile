@@ -51,9 +51,10 @@ test-all: lab check  ## the full products as well
 fuzz: $(VENV)/.dev  ## every fuzz target, FUZZ_S seconds in all
 	$(BIN)/python fuzz/run.py --seconds $(FUZZ_S)
 
-bench: $(VENV)/.dev  ## side by side with its peers; writes benchmarks/RESULTS.md
+bench: $(VENV)/.dev  ## side by side with its peers; writes benchmarks/RESULTS.md and KERNEL.md
 	sh benchmarks/install.sh
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.kernel
 
 docs: $(VENV)/.dev  ## write the generated reference pages anew
 	$(BIN)/python docs/generate.py

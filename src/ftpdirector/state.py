@@ -98,6 +98,10 @@ class Snapshot:
     """Time from a PASV, EPSV, PORT or EPRT command to its reply, data connection set up on the server's side."""
     refused_total: dict[str, int] = field(default_factory=dict[str, int])
     """What no virtual server can be named for, by cause."""
+    director: str = ""
+    """Which of several directors this host is; empty where there is one."""
+    is_active: bool | None = None
+    """Whether this host holds the virtual addresses; None where there is one director."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

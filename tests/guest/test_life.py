@@ -85,7 +85,7 @@ def test_an_apply_that_cannot_end_well_leaves_the_host_as_it_was(told: dict[str,
 
 
 def test_an_apply_that_is_killed_is_made_whole_by_the_next_one(told: dict[str, Any]) -> None:
-    assert step(told, "cut_short")["outcomes"] == [True] * 10
+    assert step(told, "cut_short")["outcomes"] == [True] * 5
 
 
 def test_an_apply_is_undone_unless_it_is_confirmed(told: dict[str, Any]) -> None:

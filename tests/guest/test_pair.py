@@ -14,26 +14,33 @@ from tests.guest.shared import NEEDS_GUEST, once
 pytestmark = [*NEEDS_GUEST, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="session", params=["ipvs", "nftables"])
-def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    scenario, engine = Path(pair.__file__), request.param
-    found: dict[str, Any] = once(
-        tmp_path_factory, f"pair-{engine}", lambda: run.scenario(scenario, engine, timeout_s=500)
-    )
+def told(factory: pytest.TempPathFactory, engine: str) -> dict[str, Any]:
+    scenario = Path(pair.__file__)
+    found: dict[str, Any] = once(factory, f"pair-{engine}", lambda: run.scenario(scenario, engine, timeout_s=500))
     return found
 
 
-def test_both_are_applied_and_the_one_with_the_higher_priority_serves(told: dict[str, Any]) -> None:
-    for name in pair.PAIR:
-        status, said = told[f"apply {name}"]
-        assert status == 0, said
-
-
-@pytest.mark.parametrize("step", [name for name, *_ in pair.STEPS])
-def test_a_transfer_of_100_mebibytes_and_its_session_outlive_the_active_director(
-    step: str, told: dict[str, Any]
+@pytest.mark.parametrize("engine", pair.STEPS)
+def test_both_are_applied_and_the_one_with_the_higher_priority_serves(
+    engine: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    seen = told[step]
+    seen = told(tmp_path_factory, engine)
+    for name in pair.PAIR:
+        status, said = seen[f"apply {name}"]
+        assert status == 0, said
+    assert seen["said"] == [
+        {"director": "director-a", "is_active": True},
+        {"director": "director-b", "is_active": False},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("engine", "step"), [(engine, step[0]) for engine in pair.STEPS for step in pair.STEPS[engine]]
+)
+def test_a_transfer_of_100_mebibytes_and_its_session_outlive_the_active_director(
+    engine: str, step: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    seen = told(tmp_path_factory, engine)[step]
     assert "error" not in seen, seen["error"]
     assert (seen["blocks"], seen["rest"]) == (pair.BLOCKS, 0)
     assert seen["reply"].startswith("226")
@@ -42,5 +49,7 @@ def test_a_transfer_of_100_mebibytes_and_its_session_outlive_the_active_director
     assert seen["new"] == [True, True]
 
 
-def test_both_are_left_as_they_were(told: dict[str, Any]) -> None:
-    assert [status for status, _ in told["remove"]] == [0, 0], told["remove"]
+@pytest.mark.parametrize("engine", pair.STEPS)
+def test_both_are_left_as_they_were(engine: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    seen = told(tmp_path_factory, engine)
+    assert [status for status, _ in seen["remove"]] == [0, 0], seen["remove"]

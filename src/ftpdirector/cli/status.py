@@ -45,6 +45,9 @@ def _render(status: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"ftpdirector {status['version']}, engine {status['engine']}, {status['config_file']}, since {since}")
     ]
+    if status["is_active"] is not None:
+        serves = "active: it holds the virtual addresses" if status["is_active"] else "standing by"
+        parts.append(Text(f"{status['director'] or 'this host'}: {serves}"))
     if status["config_error"]:
         parts.append(Text(f"the newest file was refused: {status['config_error']}", style="red"))
     for virtual in status["virtual_servers"]:

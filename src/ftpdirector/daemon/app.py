@@ -21,6 +21,7 @@ from ftpdirector.engines.proxy.server import Log
 from ftpdirector.errors import ConfigError, ControlError, EngineError, Problem
 from ftpdirector.health.monitor import Monitor
 from ftpdirector.health.probe import Secret
+from ftpdirector.host.addresses import is_local
 from ftpdirector.host.clock import HostClock
 from ftpdirector.host.files import read_first_line
 from ftpdirector.model import Cluster, Engine
@@ -139,6 +140,8 @@ class App:
 
     def snapshot(self) -> Snapshot:
         """All of it now."""
+        several = len(self.cluster.directors) > 1
+        addresses = [address for one in self.cluster.virtual_servers for address in one.addresses]
         return compose(
             wanted=self.wanted(),
             verdicts=self._monitor.verdicts,
@@ -149,6 +152,8 @@ class App:
             config_file=str(self._config_file or "(demo)"),
             config_error=self._config_error,
             workers=self.cluster.workers,
+            director=next((one.name for one in self.cluster.directors if several and is_local(one.address)), ""),
+            is_active=any(map(is_local, addresses)) if several else None,
         )
 
     def _on_verdict(self, key: Key, before: Verdict, now: Verdict) -> None:

@@ -31,6 +31,8 @@ def compose(
     config_file: str,
     config_error: str,
     workers: int,
+    director: str = "",
+    is_active: bool | None = None,
 ) -> Snapshot:
     """All of it at one moment; counters of several processes are summed."""
     return Snapshot(
@@ -45,6 +47,8 @@ def compose(
             _virtual(virtual, wanted, verdicts, overrides, counters) for virtual in wanted.cluster.virtual_servers
         ),
         data_setup=_histogram([one.data_setup for one in counters]),
+        director=director,
+        is_active=is_active,
         refused_total=dict(sum((Counter(one.refused_total) for one in counters), Counter[str]())),
     )
 

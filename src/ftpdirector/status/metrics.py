@@ -60,6 +60,9 @@ class SnapshotCollector(Collector):
         for cause, count in snapshot.refused_total.items():
             dropped.add_metric((cause,), count)
         yield dropped
+        active = GaugeMetricFamily("ftpdirector_active", "Whether this director serves: of several, one does.")
+        active.add_metric((), float(snapshot.is_active is not False))
+        yield active
         yield _setup(snapshot)
 
 
