@@ -143,3 +143,11 @@ def test_render_for_a_real_server_writes_its_files_and_knows_a_mistyped_name(tmp
 
 def test_the_proxy_asks_nothing_of_a_real_server(file: Path) -> None:
     assert "needs nothing of a real server" in ftpdirector("render", file, "--for", "alpha").stdout
+
+
+def test_keepalived_can_look_by_itself() -> None:
+    example = Path(__file__).parents[2] / "examples" / "ipvs-nat-slices.toml"
+    text = ftpdirector("render", example, "--keepalived-alone").stdout
+    assert " probe 198.51.100.11:21 --probe banner --timeout 3s" in text
+    assert "FILE_CHECK" not in text
+    assert "track_file" not in text

@@ -60,16 +60,17 @@ def director_of(cluster: Cluster, name: str | None) -> Director | None:
     return here[0]
 
 
-def setup_of(cluster: Cluster, name: str | None, host: Host | None = None) -> HostSetup:
+def setup_of(cluster: Cluster, name: str | None, host: Host | None = None, *, probe: str = "") -> HostSetup:
     """Everything that this host is to have; with a live `host`, the verdicts that stand there are kept.
 
-    An `EngineError` for an engine that changes no host.
+    `probe` is the path of this program where keepalived is to do without `ftpdirector run`. An `EngineError` for an
+    engine that changes no host.
     """
     match cluster.engine:
         case Engine.PROXY:
             raise EngineError('engine "proxy" needs nothing of the host: start it with ftpdirector run')
         case Engine.IPVS:
-            return compile_for_ipvs(cluster, director_of(cluster, name))
+            return compile_for_ipvs(cluster, director_of(cluster, name), probe=probe)
         case Engine.NFTABLES:
             listing = list_table(TABLE) if host is not None and host.is_live else None
             return compile_for_nftables(cluster, director_of(cluster, name), listing=listing)

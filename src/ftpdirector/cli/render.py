@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
@@ -32,11 +33,15 @@ def command(
         Path | None, typer.Option("--out", metavar="DIR", help="Write them below this directory.", show_default=False)
     ] = None,
     as_json: Json = False,
+    alone: Annotated[
+        bool,
+        typer.Option("--keepalived-alone", help="ipvs: keepalived looks by `ftpdirector probe`; `run` is not needed."),
+    ] = False,
     name: As = None,
 ) -> int:
     """Print every file and setting that a host needs, complete; nothing is changed."""
     cluster, _ = read_cluster(file)
-    parts = tuple(_of_director(cluster, name) if whom == _DIRECTOR else _of_real_server(cluster, whom))
+    parts = tuple(_of_director(cluster, name, alone=alone) if whom == _DIRECTOR else _of_real_server(cluster, whom))
     if out is not None:
         for part in parts:
             # Lines for a file that says more must not pass for the file.
@@ -51,8 +56,8 @@ def command(
     return 0
 
 
-def _of_director(cluster: Cluster, name: str | None) -> Iterator[Part]:
-    setup = setup_of(cluster, name)
+def _of_director(cluster: Cluster, name: str | None, *, alone: bool) -> Iterator[Part]:
+    setup = setup_of(cluster, name, probe=str(Path(sys.argv[0]).resolve()) if alone else "")
     for one in setup.files:
         yield Part(path=one.path, text=one.text, mode=one.mode)
     for line in setup.lines:

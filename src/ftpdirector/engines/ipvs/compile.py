@@ -21,7 +21,7 @@ from ftpdirector.model import Cluster, Director, ForwardingMethod, PacketFilter,
 _WANTED_BY: Final = ("multi-user.target", "keepalived.service")
 
 
-def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
+def compile_host(cluster: Cluster, me: Director | None, *, probe: str = "") -> HostSetup:
     """What the host of director `me` is to have (None: the only director, whose addresses are set by hand)."""
     rules = rules_of(cluster)
     modules, without = tuple(_modules(cluster)), tuple(_without(cluster))
@@ -39,7 +39,7 @@ def compile_host(cluster: Cluster, me: Director | None) -> HostSetup:
         files=(
             *_boot_files(modules, without, sysctls),
             *(rules_files(text, wanted_by=_WANTED_BY) if by_nft else ()),
-            HostFile(path=KEEPALIVED_FILE, text=format_keepalived(cluster, me), mode=0o640),
+            HostFile(path=KEEPALIVED_FILE, text=format_keepalived(cluster, me, probe=probe), mode=0o640),
         ),
         lines=(KEEPALIVED_LINE,),
         services=(keepalived_service("it puts the virtual servers into IPVS"),),

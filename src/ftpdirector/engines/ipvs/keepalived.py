@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from ftpdirector.failover.vrrp import inside_interface, vrrp_lines
-from ftpdirector.model import Cluster, Director, ForwardingMethod, Placement, RealServer, VirtualServer
+from ftpdirector.model import Cluster, Director, ForwardingMethod, Placement, ProbeKind, RealServer, VirtualServer
 from ftpdirector.slices import assign, groups_of, slice_marks
 
 TRACKS = "/run/ftpdirector-tracks"
@@ -17,6 +17,7 @@ TRACKS = "/run/ftpdirector-tracks"
 with the last verdict."""
 _LONGEST_TRANSFER_S = 86400
 _FINISHING_S = 120
+_LOGS_IN = (ProbeKind.LOGIN, ProbeKind.LIST, ProbeKind.TRANSFER)
 
 
 def track_name(virtual: VirtualServer, server: RealServer) -> str:
@@ -24,22 +25,25 @@ def track_name(virtual: VirtualServer, server: RealServer) -> str:
     return f"{virtual.name}_{server.name}"
 
 
-def format_keepalived(cluster: Cluster, me: Director | None) -> str:
-    """The whole file, for this director of the cluster; None where there is but one host and no floating address."""
-    return "\n".join(_file(cluster, me)) + "\n"
+def format_keepalived(cluster: Cluster, me: Director | None, *, probe: str = "") -> str:
+    """The whole file, for this director of the cluster; None where there is but one host and no floating address.
+
+    `probe`, the path of this program, has keepalived look by it each time: for hosts without `ftpdirector run`.
+    """
+    return "\n".join(_file(cluster, me, probe)) + "\n"
 
 
-def _file(cluster: Cluster, me: Director | None) -> Iterator[str]:
+def _file(cluster: Cluster, me: Director | None, probe: str) -> Iterator[str]:
     yield from _globals(cluster, me)
     if me is not None:
         yield from vrrp_lines(cluster, me)
-    for virtual in cluster.virtual_servers:
+    for virtual in cluster.virtual_servers if not probe else ():
         for server in virtual.real_servers:
             yield from _track(virtual, server)
     marks = slice_marks(cluster)
     for virtual in cluster.virtual_servers:
         for version in sorted({address.version for address in virtual.addresses}):
-            yield from _control_service(virtual, version)
+            yield from _control_service(virtual, version, probe)
     for group, virtuals in groups_of(cluster).items():
         if virtuals[0].placement is Placement.SLICES:
             for one in assign(virtuals):
@@ -68,7 +72,7 @@ def _track(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
     yield "}"
 
 
-def _control_service(virtual: VirtualServer, version: int) -> Iterator[str]:
+def _control_service(virtual: VirtualServer, version: int, probe: str) -> Iterator[str]:
     servers = [one for one in virtual.real_servers if one.address.version == version]
     if not servers:
         return
@@ -77,7 +81,7 @@ def _control_service(virtual: VirtualServer, version: int) -> Iterator[str]:
     yield from _head(virtual, virtual.scheduler)
     yield from _persistence(virtual, version)
     for server in servers:
-        yield from _real_server(virtual, server)
+        yield from _real_server(virtual, server, probe)
     yield "}"
 
 
@@ -108,7 +112,7 @@ def _persistence(virtual: VirtualServer, version: int) -> Iterator[str]:
         yield f"    persistence_granularity {virtual.persistence_granularity_v6}"
 
 
-def _real_server(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
+def _real_server(virtual: VirtualServer, server: RealServer, probe: str) -> Iterator[str]:
     check = virtual.health_check
     yield f"    # {server.name}"
     maps_ports = virtual.forwarding is ForwardingMethod.NAT  # the others hand packets on as they come
@@ -118,10 +122,7 @@ def _real_server(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
         yield f"        uthreshold {server.max_sessions}"
     yield "        # A server that fails keeps what it holds: weight 0, not removed."
     yield "        inhibit_on_failure"
-    yield "        # The verdict of `ftpdirector run`."
-    yield "        FILE_CHECK {"
-    yield f"            track_file {track_name(virtual, server)}"
-    yield "        }"
+    yield from _look(virtual, server, probe) if probe else _verdict(virtual, server)
     yield "        # The floor, with nobody else there to look."
     yield "        TCP_CHECK {"
     yield f"            connect_port {server.port}"
@@ -130,6 +131,32 @@ def _real_server(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
     yield f"            delay_loop {max(1, round(check.interval_s))}"
     yield "        }"
     yield "    }"
+
+
+def _verdict(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
+    yield "        # The verdict of `ftpdirector run`."
+    yield "        FILE_CHECK {"
+    yield f"            track_file {track_name(virtual, server)}"
+    yield "        }"
+
+
+def _look(virtual: VirtualServer, server: RealServer, probe: str) -> Iterator[str]:
+    check = virtual.health_check
+    words = [probe, "probe", str(server.endpoint), "--probe", check.probe.value, "--timeout", f"{check.timeout_s:g}s"]
+    if check.probe in _LOGS_IN:
+        words += ["--user", check.user]
+    if check.password_file is not None:
+        words += ["--password-file", str(check.password_file)]
+    if check.path is not None:
+        words += ["--path", check.path]
+    yield "        # A look by a process of its own, each time: 0 up, 1 anything else."
+    yield "        MISC_CHECK {"
+    yield f'            misc_path "{" ".join(words)}"'
+    yield f"            misc_timeout {max(1, round(check.timeout_s)) + 1}"
+    yield f"            user {'root' if check.password_file is not None else 'nobody'}"
+    yield f"            retry {max(0, check.fall - 1)}"
+    yield f"            delay_loop {max(1, round(check.interval_s))}"
+    yield "        }"
 
 
 def _slice_service(virtual: VirtualServer, mark: int, server: RealServer, what: str) -> Iterator[str]:
