@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ftpdirector.change.carry_out import Host, apply, confirm, plan, undo
 from ftpdirector.change.journal import Journal, Memory
-from ftpdirector.change.setup import Chain, HostFile, HostSetup, Line, Link, PacketFilterRules
+from ftpdirector.change.setup import Chain, HostFile, HostSetup, Line, Link, PacketFilterRules, Service
 from ftpdirector.change.things import Place, put
 from ftpdirector.errors import EngineError
 
@@ -114,3 +115,16 @@ def test_a_memory_that_is_not_ours_is_said_so(host: Host) -> None:
     (host.place.root / "memory/manifest.json").write_text("[]")
     with pytest.raises(EngineError, match=r"manifest\.json is not what ftpdirector wrote"):
         plan(host, SETUP, cluster="text")
+
+
+def test_a_service_whose_program_is_missing_is_refused_before_anything_changes(host: Host) -> None:
+    before = files(host)
+    service = Service(
+        unit="none.service", program=("none",), main_file="/etc/none", pid_file="/run/none", reason="it is a test",
+        needs="no-such-program",
+    )  # fmt: skip
+    planned = replace(plan(host, SETUP, cluster="text"), tells=(service,))
+    with pytest.raises(EngineError, match="no-such-program is not installed"):
+        apply(host, planned)
+    assert files(host) == before
+    assert host.memory.journal() is None

@@ -17,7 +17,7 @@ from ftpdirector.change.setup import HostSetup, Service
 from ftpdirector.change.things import ON_DISK, Place, look, put, shown
 from ftpdirector.errors import EngineError, HostError
 from ftpdirector.host import files, kernel, services
-from ftpdirector.host.run import run_program
+from ftpdirector.host.run import has_program, run_program
 
 SAVED_IPTABLES = (
     ("/etc/iptables/rules.v4", "/etc/iptables/rules.v6"),
@@ -130,7 +130,9 @@ def apply(host: Host, planned: Plan, *, confirm_by_s: float = 0.0) -> None:
 
 
 def _refuse_broken(host: Host, service: Service) -> None:
-    """What others wrote must be good before ours is added to it."""
+    """Its program must be there, and what others wrote must be good, before ours is added to it."""
+    if service.needs and not has_program(service.needs):
+        raise EngineError(f"{service.needs} is not installed ({service.reason}); nothing has changed")
     if service.test and files.read_text(host.place.path(service.main_file)) is not None:
         try:
             run_program(*service.test)

@@ -20,6 +20,7 @@ def keepalived_service(reason: str) -> Service:
         unit="keepalived.service",
         program=("keepalived", f"--use-file={_MAIN_FILE}"),
         main_file=_MAIN_FILE,
+        needs="keepalived",
         reads=(KEEPALIVED_FILE,),
         test=("keepalived", "--config-test", f"--use-file={_MAIN_FILE}"),
         pid_file="/run/keepalived.pid",

@@ -102,6 +102,8 @@ class Service:
     """Files beside it; a change of one has it read them anew."""
     test: tuple[str, ...] = ()
     """How its files are tested first, where it can be asked."""
+    needs: str = ""
+    """The program that must be installed for it."""
     restarts: bool = False
     """It reads its files when it starts, and only then."""
 

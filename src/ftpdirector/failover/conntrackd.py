@@ -78,6 +78,7 @@ def carried(cluster: Cluster, me: Director | None, *, but: Sequence[IPAddress]) 
                     FILE,
                 ),
                 main_file=FILE,
+                needs="conntrackd",
                 restarts=True,
                 pid_file=_PID_FILE,
                 reason="it tells the other director of translated connections",
