@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 guest=$PWD/build/lab/guest
 
-tools="qemu-system-x86 busybox-static cpio kmod procps util-linux iproute2 nftables iptables conntrack"
+tools="qemu-system-x86 busybox-static cpio kmod procps util-linux iproute2 nftables iptables conntrack openssl"
 daemons="keepalived ipvsadm conntrackd"
 format=2
 

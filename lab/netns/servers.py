@@ -34,6 +34,8 @@ class Wanted:
     announced: str
     work: Path = Path()
     """Made when it starts."""
+    more: tuple[str, ...] = ()
+    """Lines for vsftpd."""
 
     @property
     def root(self) -> Path:
@@ -62,6 +64,7 @@ def vsftpd(it: Wanted) -> list[str]:
     ]  # fmt: skip
     if it.announced:
         lines.append(f"pasv_address={it.announced}")
+    lines += it.more
     return [str(PROGRAMS["vsftpd"]), it.file("vsftpd.conf", "".join(f"{line}\n" for line in lines))]
 
 
@@ -109,15 +112,18 @@ assert tuple(COMMANDS) == KINDS
 
 
 @contextlib.contextmanager
-def serving(wanted: list[Wanted]) -> Iterator[None]:
-    """All of them, until the block ends. Each serves id.txt, which begins with its name."""
+def serving(wanted: list[Wanted], *, greet: bool = True) -> Iterator[None]:
+    """All of them, until the block ends. Each serves id.txt, which begins with its name.
+
+    `greet`: they speak first, which a server with implicit TLS does not.
+    """
     # Not below pytest's own directory: every pytest that starts closes that one to the servers' users.
     with tempfile.TemporaryDirectory(prefix="ftpdirector-lab-") as base, contextlib.ExitStack() as running:
         Path(base).chmod(0o755)
         placed = [replace(one, work=Path(base) / str(number)) for number, one in enumerate(wanted)]
         processes = [running.enter_context(_running(one)) for one in placed]
         for one, process in zip(placed, processes, strict=True):
-            _wait(one, process)
+            _wait(one, process, b"220" if greet else b"")
         yield
 
 
@@ -139,11 +145,11 @@ def _running(one: Wanted) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def _wait(one: Wanted, process: subprocess.Popen[bytes]) -> None:
+def _wait(one: Wanted, process: subprocess.Popen[bytes], greeting: bytes) -> None:
     end = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(OSError), one.host.inside(), socket.create_connection((one.address, 21), 2) as sock:
-            if sock.recv(3) == b"220":
+            if not greeting or sock.recv(3) == greeting:
                 return
         if process.poll() is not None or time.monotonic() > end:
             raise RuntimeError(f"{process.args} does not serve: {(one.work / 'output').read_text()[-2000:]}")
