@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +42,17 @@ def files(host: Host) -> dict[str, str]:
         for path in sorted(root.rglob("*"))
         if not path.is_dir() and "memory" not in path.parts
     }
+
+
+def killed_while_writing(work: Callable[[], object]) -> None:
+    """Do it in a process that is killed by the first file that has more than three bytes."""
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3, 3))
+        work()
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def test_apply_makes_it_so_and_a_second_one_has_nothing_to_do(host: Host) -> None:
@@ -83,6 +98,9 @@ def test_a_command_that_was_killed_is_undone_by_the_next(host: Host, made: int) 
     host.memory.write_journal(Journal(changes=planned.changes, tells=planned.tells))
     for change in planned.changes[:made]:
         put(host.place, change.key, change.after, change.mode_after)
+    killed_while_writing(
+        lambda: [put(host.place, one.key, one.after, one.mode_after) for one in planned.changes[made:]]
+    )
     assert undo(host)
     assert files(host) == before
     assert not undo(host)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 from pathlib import Path
 
 import pytest
 
-from ftpdirector.host.files import raise_open_files_limit, read_first_line
+from ftpdirector.host.files import raise_open_files_limit, read_first_line, replace_text
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,18 @@ def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == before[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_half_a_file_that_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        replace_text(path, "more than ten bytes")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGXFSZ
+    assert [one.read_text() for one in tmp_path.iterdir()] == ["more than "]
+    assert not path.exists()
+    replace_text(path, None)
+    assert list(tmp_path.iterdir()) == []

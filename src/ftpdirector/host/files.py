@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import stat
-import tempfile
 from pathlib import Path
 
 from ftpdirector.errors import HostError
@@ -41,11 +40,13 @@ def replace_text(path: Path, text: str | None, *, mode: int | None = None) -> No
     """Put the whole text in the place of the file, or remove it (None): a reader sees the old one or the new one.
 
     `mode` None keeps the permission bits that the file has (0644 where there is none). A link is followed: what it
-    points to is replaced. Directories are made. Raises `HostError`.
+    points to is replaced. Directories are made. One writer a file at a time: what one that was killed has left beside
+    it goes with the next. Raises `HostError`.
     """
     try:
         real = path.resolve()
         if text is None:
+            _half_of(real).unlink(missing_ok=True)
             real.unlink(missing_ok=True)
         else:
             real.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -56,18 +57,24 @@ def replace_text(path: Path, text: str | None, *, mode: int | None = None) -> No
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    half = _half_of(path)
+    half.unlink(missing_ok=True)
+    descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        half.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
-            Path(name).unlink()
+            half.unlink()
         raise
+
+
+def _half_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.ftpdirector")
 
 
 def _sync_directory(path: Path) -> None:
