@@ -154,6 +154,8 @@ class RealServer:
     weight: int = 1
     max_sessions: int = 0
     slice: int | None = None
+    sorry: bool = False
+    """It takes new sessions only while no other real server of its virtual server (and family, in the kernel) does."""
     server: ServerSoftware = ServerSoftware.OTHER
 
     @property

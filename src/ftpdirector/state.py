@@ -47,6 +47,8 @@ class RealServerState:
     effective_weight: int
     verdict: Verdict
     override: Override
+    sorry: bool = False
+    """It stands in for the others: it takes new sessions only while none of them does."""
     sessions: int = 0
     sessions_total: int = 0
     transfers: int = 0

@@ -6,8 +6,8 @@ engine and no probe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ftpdirector.model import Cluster, RealServer
 from ftpdirector.state import Health, Override, Verdict
@@ -50,6 +50,15 @@ def want(cluster: Cluster, verdicts: Mapping[Key, Verdict], overrides: Mapping[K
             for virtual in cluster.virtual_servers
             for server in virtual.real_servers
         },
+    )
+
+
+def taking(servers: Sequence[RealServer], offers: Sequence[Offer]) -> tuple[Offer, ...]:
+    """The offers as they count for the next session: the sorry server's is 0 as long as another one takes any."""
+    is_served = any(offer.weight and not server.sorry for server, offer in zip(servers, offers, strict=True))
+    return tuple(
+        replace(offer, weight=0) if server.sorry and is_served else offer
+        for server, offer in zip(servers, offers, strict=True)
     )
 
 

@@ -101,6 +101,17 @@ BROKEN: list[tuple[str, str]] = [
         ),
     ),
     ("no-quorum", file(top=IPVS, alpha="weight = 0")),
+    ("sorry-server", file(alpha="sorry = true")),
+    (
+        "sorry-server",
+        file(
+            more="".join(
+                BRAVO.replace("bravo", name).replace("12", end) + "sorry = true\n"
+                for name, end in (("c", "13"), ("d", "14"))
+            )
+        ),
+    ),
+    ("bare-sorry-server", file(top=IPVS, more=BRAVO + "sorry = true\nmax_sessions = 9")),
     ("interface-missing", file(top=IPVS, more=PAIR)),
     ("gateway-must-move", file(top=IPVS, more=HOST + PAIR)),
     ("helper-sees-no-tls", file(top=IPVS, virtual='placement = "helper"', alpha="port = 2121")),

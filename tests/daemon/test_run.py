@@ -140,6 +140,25 @@ def test_a_drained_server_gets_no_new_session_and_keeps_its_own(house: House) ->
         assert "known: alpha, bravo" in wrong.stderr
 
 
+def test_a_sorry_server_stands_in_while_nobody_else_is_there(house: House) -> None:
+    living = house.file.read_text().replace('name = "bravo"', 'name = "bravo"\nsorry = true')
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        port = dead.getsockname()[1]
+    house.file.write_text(living.replace(f"port = {house.reals['alpha'].endpoint.port}", f"port = {port}"))
+    with director(house.file) as it:
+        assert house.who() == "bravo", "the very first client, whom alpha does not answer"
+        it.wait_for("verdict", real_server="alpha", now="down")
+        assert house.who() == "bravo"
+        held = house.ftp()
+        house.file.write_text(living)
+        assert it.ask("reload").returncode == 0
+        it.wait_for("verdict", real_server="alpha", now="up")
+        assert {house.who() for _ in range(4)} == {"alpha"}
+        assert held.pwd() == "/"
+        held.quit()
+        assert it.real_server("bravo")["sorry"]
+
+
 @pytest.mark.parametrize("how", ["command", "signal"])
 def test_a_reload_keeps_sessions_and_transfers(house: House, how: str) -> None:
     with director(house.file) as it:

@@ -171,6 +171,25 @@ def reweighted(servers: topology.Servers) -> dict[str, Any]:
         return {"status": status, "said": said, "held": retrieves(held), "alpha": weight(ALPHA)}
 
 
+def stood_in_for(servers: topology.Servers) -> dict[str, Any]:
+    """The sorry server gets sessions while nobody else takes any, and keeps them when others are back."""
+    del servers
+    FILE.write_text(CASE["cluster"].replace('name = "bravo"', 'name = "bravo"\nsorry = true'))
+    status, said = director("apply", str(FILE))
+    seen: dict[str, Any] = {"status": status, "said": said, "before": newcomers()}
+    with daemon(), session("alpha") as held:
+        director("drain", "alpha")
+        until(lambda: "bravo" in newcomers(1), "bravo stands in")
+        seen |= {"held": retrieves(held), "meanwhile": newcomers()}
+        with session("bravo") as sorry:
+            director("enable", "alpha")
+            until(lambda: "alpha" in newcomers(1), "alpha is back")
+            seen |= {"after": newcomers(), "kept": retrieves(sorry)}
+    FILE.write_text(CASE["cluster"])
+    seen["back"] = director("apply", str(FILE))
+    return seen
+
+
 def failing(servers: topology.Servers) -> dict[str, Any]:
     """Applies that cannot end well leave the host as it was, with a session that goes on."""
     del servers
@@ -293,7 +312,7 @@ def state() -> str:
     return table + files + "".join(line.split(" Masq")[0] for line in sorted(ipvs().splitlines()))
 
 
-STEPS = (killed, drained, restarted, full, reweighted, failing, cut_short, confirmed, booted)
+STEPS = (killed, drained, restarted, full, reweighted, stood_in_for, failing, cut_short, confirmed, booted)
 
 
 def main() -> None:

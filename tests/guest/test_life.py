@@ -67,6 +67,16 @@ def test_a_weight_is_changed_by_a_reload_that_drops_nothing(told: dict[str, Any]
     assert seen["alpha"] == 1
 
 
+def test_a_sorry_server_stands_in_and_keeps_its_sessions(told: dict[str, Any]) -> None:
+    seen = step(told, "stood_in_for")
+    assert seen["status"] == 0, seen["said"]
+    assert seen["before"] == seen["after"] == ["alpha"] * 4
+    assert seen["meanwhile"] == BRAVO_ALONE
+    assert seen["held"] == ["alpha", "alpha"]
+    assert seen["kept"] == ["bravo", "bravo"]
+    assert seen["back"][0] == 0, seen["back"]
+
+
 def test_an_apply_that_cannot_end_well_leaves_the_host_as_it_was(told: dict[str, Any]) -> None:
     seen = step(told, "failing")
     for name, why in (

@@ -24,7 +24,7 @@ def cluster_of(numbers: Sequence[int], versions: Sequence[int] = (4, 6), **setti
 
 
 def text_of(numbers: Sequence[int], versions: Sequence[int] = (4, 6), **settings: object) -> str:
-    """Its cluster file. `weights`, `real_port`, `most` and `check` go to real servers and the health check."""
+    """Its file. `weights`, `real_port`, `most`, `sorry` (a number) go to real servers, `check` to the health check."""
     addresses = ", ".join(f'"{VIRTUAL[version]}"' for version in versions)
     text = f'engine = "nftables"\n[[virtual_server]]\nname = "ftp"\naddress = [{addresses}]\n'
     weights = settings.pop("weights", {})
@@ -32,6 +32,7 @@ def text_of(numbers: Sequence[int], versions: Sequence[int] = (4, 6), **settings
     port = settings.pop("real_port", 21)
     check = settings.pop("check", "")
     most = settings.pop("most", 0)
+    sorry = settings.pop("sorry", 0)
     for key, value in {**_SETTINGS, **settings}.items():
         text += f"{key} = {value}\n" if isinstance(value, int) else f'{key} = "{value}"\n'
     if check:
@@ -41,7 +42,7 @@ def text_of(numbers: Sequence[int], versions: Sequence[int] = (4, 6), **settings
             text += (
                 f'[[virtual_server.real_server]]\nname = "real-{number}-{version}"\n'
                 f'address = "{address_of(number, version)}"\nweight = {weights.get(number, 1)}\nport = {port}\n'
-                f"max_sessions = {most}\n"
+                f"max_sessions = {most}\nsorry = {str(number == sorry).lower()}\n"
             )
     return text
 

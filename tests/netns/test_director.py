@@ -262,6 +262,30 @@ def test_a_server_with_enough_sessions_gets_no_more(hosts: Network, place: Site)
             session(hosts)
 
 
+@pytest.mark.parametrize("settings", [{"scheduler": "wlc"}, {"scheduler": "mh", "persistence_timeout": "1h"}])
+def test_a_sorry_server_stands_in_and_keeps_its_sessions(hosts: Network, place: Site, settings: dict[str, str]) -> None:
+    """Persistence does not keep a client with it either."""
+    place.write(text_of(NUMBERS, (4,), check=CHECK, sorry=3, **settings))
+    place.apply()
+    others = ("real-1-4", "real-2-4")
+    with place.running() as director:
+        assert set(chosen(hosts, 6)) <= set(others)
+        with session(hosts) as held:
+            for name in others:
+                assert director.ask("drain", name).returncode == 0
+            wait_until(lambda: set(chosen(hosts, 3)) == {"real-3-4"})
+            held.retrieve("PASV")
+            with session(hosts) as sorry:
+                assert file_name(sorry.server) == "real-3-4"
+                for name in others:
+                    assert director.ask("enable", name).returncode == 0
+                wait_until(lambda: "real-3-4" not in chosen(hosts, 3))
+                for mode in ("PASV", "PORT"):
+                    sorry.retrieve(mode)
+                    held.retrieve(mode)
+        assert place.command("plan", str(place.file)).stdout == "nothing to change\n"
+
+
 def withheld(hosts: Network) -> set[str]:
     """Who gets no new sessions, as the table has it."""
     text = hosts.director.run("nft", "list", "set", "inet", "ftpdirector", "withheld_v4").stdout

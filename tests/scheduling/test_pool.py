@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
-from ftpdirector.model import RealServer, VirtualServer
+from ftpdirector.model import PROXY_SCHEDULERS, RealServer, VirtualServer
 from ftpdirector.scheduling.pool import Pool
 from ftpdirector.wanted import Offer
 
@@ -43,6 +43,20 @@ def test_persistence_beats_the_scheduler_while_its_server_may_take_it() -> None:
     assert {name(pool.pick(CLIENT, 1, {}, ALL)) for _ in range(4)} == {first}
     assert name(pool.pick(CLIENT, 2, {}, ALL | {"alpha": Offer(0)})) == "bravo"
     assert name(pool.pick(CLIENT, 3, {}, ALL)) == "bravo", "the new one is kept"
+
+
+def test_the_sorry_server_gets_everybody_while_nobody_else_takes_any_and_gives_them_back() -> None:
+    notice = RealServer(name="notice", address=ip_address("198.51.100.19"), sorry=True)
+    for scheduler in PROXY_SCHEDULERS:
+        servers = (notice, *virtual().real_servers)
+        pool = Pool(virtual(scheduler=scheduler, persistence_timeout_s=60.0, real_servers=servers))
+        offers = ALL | {"notice": Offer(1)}
+        assert name(pool.pick(CLIENT, 0, {}, offers)) in ALL
+        assert name(pool.pick(OTHER, 0, {"alpha": 2}, offers, frozenset({"bravo"}))) == "notice"
+        down = dict.fromkeys(ALL, Offer(0)) | {"notice": Offer(1)}
+        assert {name(pool.pick(CLIENT, 1, {}, down)) for _ in range(4)} == {"notice"}
+        assert name(pool.pick(CLIENT, 2, {}, offers)) in ALL, "persistence does not keep a client with it"
+        assert pool.pick(CLIENT, 3, {}, down | {"notice": Offer(0)}) is None
 
 
 def test_a_reload_keeps_templates_and_turns() -> None:

@@ -77,7 +77,7 @@ def _table(servers: list[dict[str, Any]]) -> Table:
         table.add_row(
             one["name"],
             one["endpoint"],
-            str(weight) if weight == effective else f"{effective} of {weight}",
+            "sorry" if one["sorry"] else str(weight) if weight == effective else f"{effective} of {weight}",
             Text(verdict, style=_COLOURS.get(health, "")),
             str(one["sessions"]),
             str(one["transfers"]),

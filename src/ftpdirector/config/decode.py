@@ -224,6 +224,7 @@ def _virtual_server(table: VirtualServerTable, engine: Engine) -> VirtualServer:
                 weight=one.weight,
                 max_sessions=one.max_sessions,
                 slice=one.slice,
+                sorry=one.sorry,
                 server=one.server,
             )
             for one in table.real_server

@@ -136,6 +136,9 @@ class RealServerTable(Table):
     slice: Annotated[int, Field(strict=True, ge=0)] | None = Field(
         None, description="Pins its slot; else the first free one, in the order of the file."
     )
+    sorry: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="The sorry server: gets new sessions only while no other real server takes any."
+    )
     server: ServerSoftware = Field(ServerSoftware.OTHER, description="Its software, for the files that we render.")
 
 

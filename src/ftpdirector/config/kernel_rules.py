@@ -227,12 +227,26 @@ def _weights(cluster: Cluster) -> Iterator[Finding]:
     for virtual in cluster.virtual_servers:
         for version in sorted({server.address.version for server in virtual.real_servers}):
             servers = [one for one in virtual.real_servers if one.address.version == version]
-            if not any(one.weight for one in servers):
+            if not any(one.weight for one in servers if not one.sorry):
                 yield (
                     f"{place_of(virtual)}: weight",
                     f"is 0 for every IPv{version} real server: keepalived refuses a virtual server without a quorum",
                     f"leave one above 0, and say ftpdirector drain {servers[0].name}",
                 )
+
+
+def _bare_sorry_server(cluster: Cluster) -> Iterator[Finding]:
+    if cluster.engine is not Engine.IPVS:
+        return
+    for virtual in cluster.virtual_servers:
+        for server in virtual.real_servers:
+            for key, is_set in (("weight", server.weight != 1), ("max_sessions", server.max_sessions)):
+                if server.sorry and is_set:
+                    yield (
+                        f"{place_of(virtual, server)}: {key}",
+                        "does not count for a sorry server: keepalived has no such setting",
+                        "remove it",
+                    )
 
 
 def _helper_beside_others(cluster: Cluster) -> Iterator[Finding]:
@@ -347,6 +361,7 @@ KERNEL_RULES: Final[tuple[Rule, ...]] = (
         _persistence_cannot_drain,
     ),
     warning("active-under-fullnat", "Active mode needs the client's address.", _active_under_fullnat),
+    warning("bare-sorry-server", "keepalived gives a sorry server neither weight nor limit.", _bare_sorry_server),
     warning("many-directors", "Translated connections are told to one other director.", _many_directors),
     warning("iptables-pair", "Only nftables drops strays behind IPVS.", _iptables_pair),
 )

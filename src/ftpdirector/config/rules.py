@@ -210,6 +210,26 @@ def _slots(cluster: Cluster) -> Iterator[Finding]:
                 )
 
 
+def _sorry_servers(cluster: Cluster) -> Iterator[Finding]:
+    for virtual in cluster.virtual_servers:
+        for sorry in [one for one in virtual.real_servers if one.sorry]:
+            version = sorry.address.version
+            alike = [one for one in virtual.real_servers if one.address.version == version]
+            first = next(one for one in alike if one.sorry)
+            if first is not sorry:
+                yield (
+                    f"{place_of(virtual, sorry)}: sorry",
+                    f'real_server "{first.name}" is the IPv{version} sorry server already',
+                    "name one of each family",
+                )
+            elif all(one.sorry for one in (alike if is_kernel(cluster) else virtual.real_servers)):
+                yield (
+                    f"{place_of(virtual, sorry)}: sorry",
+                    f"there is no other IPv{version} real server that it could stand in for",
+                    "remove sorry, or name the real servers",
+                )
+
+
 def _scheduler(cluster: Cluster) -> Iterator[Finding]:
     known = IPVS_SCHEDULERS if cluster.engine is Engine.IPVS else PROXY_SCHEDULERS
     for virtual in cluster.virtual_servers:
@@ -253,7 +273,7 @@ def _probe_path(cluster: Cluster) -> Iterator[Finding]:
 
 def _no_server_offered(cluster: Cluster) -> Iterator[Finding]:
     for virtual in cluster.virtual_servers:
-        if not any(server.weight for server in virtual.real_servers):
+        if not any(server.weight for server in virtual.real_servers if not server.sorry):
             yield place_of(virtual), "every real server has weight 0: no client is served", "give one a weight"
 
 
@@ -318,6 +338,7 @@ RULES: Final[tuple[Rule, ...]] = (
     problem("range-too-small", "The passive range has a port for each slice and each worker.", _too_small_range),
     problem("more-servers-than-slices", "Each real server has a slice.", _more_servers_than_slices),
     problem("slot-pinned-twice", "Each slot exists and is pinned once.", _slots),
+    problem("sorry-server", "A sorry server stands in for others: one of each family.", _sorry_servers),
     problem("unknown-scheduler", "The engine knows the scheduler.", _scheduler),
     problem("unknown-forwarding", "The engine knows the forwarding method.", _forwarding),
     problem("probe-path", "Probe transfer names the file that it reads.", _probe_path),

@@ -76,6 +76,7 @@ def _virtual(
                 effective_weight=wanted.offers[key].weight,
                 verdict=verdicts.get(key, Verdict()),
                 override=overrides.get(key, Override.NONE),
+                sorry=server.sorry,
                 sessions=total.sessions,
                 sessions_total=total.sessions_total,
                 transfers=total.transfers,

@@ -121,6 +121,7 @@ def _rows(scene: Scene) -> Iterator[ServerRow]:
             weight=server.weight,
             passive_ports="" if cluster.engine is Engine.PROXY else str(ports),
             mark="" if mark is None else str(mark),
+            sorry=server.sorry,
         )
 
 

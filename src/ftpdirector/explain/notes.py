@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ftpdirector.explain.scene import Scene
+from ftpdirector.explain.scene import Scene, behind
 from ftpdirector.model import Engine, Placement
 
 _PROXY_NOTES: Final = (
@@ -17,6 +17,12 @@ _PROXY_NOTES: Final = (
 
 def notes_of(scene: Scene) -> Iterator[str]:
     """One sentence or two each."""
+    for server in behind(scene.virtual, scene.address, scene.cluster.engine):
+        if server.sorry:
+            yield (
+                f"{server.name} is the sorry server: it gets new sessions only while every other real server is down, "
+                "full or drained; those that it has by then go on when the others are back."
+            )
     if scene.cluster.engine is Engine.PROXY:
         yield from _PROXY_NOTES
         return

@@ -168,7 +168,7 @@ def passive_ports_of(cluster: Cluster, virtual: VirtualServer, server: RealServe
 
 def picked(servers: tuple[RealServer, ...]) -> Iterator[RealServer]:
     """Those that get new clients, in the order of the file; all of them where none does."""
-    offered = [one for one in servers if one.weight]
+    offered = [one for one in servers if one.weight and not one.sorry]
     yield from offered or servers
 
 

@@ -83,7 +83,9 @@ def _title(way: Way) -> str:
 
 def _servers(rows: Sequence[ServerRow]) -> Iterator[Line]:
     table = [("real server", "address", "weight", "passive ports", "mark")]
-    table += [(row.name, row.endpoint, str(row.weight), row.passive_ports, row.mark) for row in rows]
+    table += [
+        (row.name, row.endpoint, "sorry" if row.sorry else str(row.weight), row.passive_ports, row.mark) for row in rows
+    ]
     columns = [column for column in zip(*table, strict=True) if any(column[1:])]
     widths = [max(map(len, column)) for column in columns]
     for cells in zip(*columns, strict=True):

@@ -125,6 +125,7 @@ class ServerRow:
     weight: int
     passive_ports: str
     mark: str = ""
+    sorry: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

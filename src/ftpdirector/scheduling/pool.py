@@ -44,20 +44,13 @@ class Pool:
 
         `sessions` counts the sessions of each real server now, in all workers; `offered` says what is wanted of each.
         """
-        candidates: list[Candidate] = []
-        takers: set[str] = set()
-        for name, server in self._servers.items():
-            count = sessions.get(name, 0)
-            offer = offered.get(name)
-            takes = (
-                offer is not None
-                and offer.weight > 0
-                and name not in excluding
-                and not (server.max_sessions and count >= server.max_sessions)
-            )
-            if takes:
-                takers.add(name)
-            candidates.append(Candidate(name, server.weight, count, takes))
+        takers = self._takers(sessions, offered, excluding)
+        candidates = [
+            # A sorry server has no share: it is there for all of the work or for none.
+            Candidate(name, server.weight, sessions.get(name, 0), name in takers)
+            for name, server in self._servers.items()
+            if name in takers or not server.sorry
+        ]
         chosen = self._templates.find(client, now_s)
         if chosen not in takers:
             chosen = self._scheduler.choose(candidates, self._templates.network(client))
@@ -65,6 +58,19 @@ class Pool:
             return None
         self._templates.remember(client, chosen, now_s)
         return self._servers[chosen]
+
+    def _takers(
+        self, sessions: Mapping[str, int], offered: Mapping[str, Offer], excluding: frozenset[str]
+    ) -> frozenset[str]:
+        takers = frozenset(
+            name
+            for name, server in self._servers.items()
+            if (offer := offered.get(name)) is not None
+            and offer.weight > 0
+            and name not in excluding
+            and not (server.max_sessions and sessions.get(name, 0) >= server.max_sessions)
+        )
+        return frozenset(name for name in takers if not self._servers[name].sorry) or takers
 
 
 def _persistence(virtual: VirtualServer) -> tuple[float, int, int]:

@@ -31,10 +31,12 @@ REAL = {4: "198.51.100.{}", 6: "2001:db8:3::{:x}"}
 @st.composite
 def real_servers(draw: st.DrawFn, addresses: Sequence[IPAddress], first: int, port: int) -> tuple[RealServer, ...]:
     names = draw(st.lists(NAMES, min_size=1, max_size=5, unique=True))
+    sorry = draw(st.sampled_from((None, None, len(names) - 1)))
     return tuple(
         RealServer(
             name=name,
             address=ip_address(REAL[draw(st.sampled_from([one.version for one in addresses]))].format(first + place)),
+            sorry=place == sorry,
             port=port,
             weight=draw(st.sampled_from((0, 1, 1, 2, 3, 100, 65_535))),
         )

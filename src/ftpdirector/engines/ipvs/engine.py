@@ -125,6 +125,13 @@ def drain_notes(cluster: Cluster, keys: Sequence[Key]) -> tuple[str, ...]:
         for virtual in cluster.virtual_servers
         if virtual.name in drained and virtual.placement is Placement.PERSISTENCE
     ]
+    notes += [
+        f'virtual_server "{virtual.name}": keepalived drains no sorry server: "{server.name}" gets new sessions still '
+        "while no other real server takes any"
+        for virtual in cluster.virtual_servers
+        for server in virtual.real_servers
+        if server.sorry and (virtual.name, server.name) in keys
+    ]
     if len(cluster.directors) > 1:
         others = ", ".join(one.name for one in cluster.directors)
         notes.append(f"this director alone was told; say the same on each of: {others}")

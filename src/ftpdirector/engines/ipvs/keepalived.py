@@ -39,7 +39,8 @@ def _file(cluster: Cluster, me: Director | None, probe: str) -> Iterator[str]:
         yield from vrrp_lines(cluster, me)
     for virtual in cluster.virtual_servers if not probe else ():
         for server in virtual.real_servers:
-            yield from _track(virtual, server)
+            if not server.sorry:
+                yield from _track(virtual, server)
     marks = slice_marks(cluster)
     for virtual in cluster.virtual_servers:
         for version in sorted({address.version for address in virtual.addresses}):
@@ -81,7 +82,7 @@ def _control_service(virtual: VirtualServer, version: int, probe: str) -> Iterat
     yield from _head(virtual, virtual.scheduler)
     yield from _persistence(virtual, version)
     for server in servers:
-        yield from _real_server(virtual, server, probe)
+        yield from _sorry_server(virtual, server) if server.sorry else _real_server(virtual, server, probe)
     yield "}"
 
 
@@ -115,8 +116,7 @@ def _persistence(virtual: VirtualServer, version: int) -> Iterator[str]:
 def _real_server(virtual: VirtualServer, server: RealServer, probe: str) -> Iterator[str]:
     check = virtual.health_check
     yield f"    # {server.name}"
-    maps_ports = virtual.forwarding is ForwardingMethod.NAT  # the others hand packets on as they come
-    yield f"    real_server {server.address} {server.port if maps_ports else 0} {{"
+    yield f"    real_server {server.address} {_port(virtual, server)} {{"
     yield f"        weight {server.weight}"
     if server.max_sessions:
         yield f"        uthreshold {server.max_sessions}"
@@ -131,6 +131,20 @@ def _real_server(virtual: VirtualServer, server: RealServer, probe: str) -> Iter
     yield f"            delay_loop {max(1, round(check.interval_s))}"
     yield "        }"
     yield "    }"
+
+
+def _sorry_server(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
+    yield f"    # {server.name}: new sessions while no other one takes any."
+    yield "    # With a quorum above 1, keepalived would take away servers that are up, and their sessions with them."
+    yield "    quorum 1"
+    yield f"    sorry_server {server.address} {_port(virtual, server)}"
+    yield "    # It keeps its sessions when the others are back: weight 0, not removed."
+    yield "    sorry_server_inhibit"
+
+
+def _port(virtual: VirtualServer, server: RealServer) -> int:
+    # Forwarding dr and tun hand packets on as they come.
+    return server.port if virtual.forwarding is ForwardingMethod.NAT else 0
 
 
 def _verdict(virtual: VirtualServer, server: RealServer) -> Iterator[str]:

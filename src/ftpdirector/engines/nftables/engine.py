@@ -189,7 +189,7 @@ class NftablesEngine:
             if one.virtual.scheduler not in FOLLOWING or not any(sessions):
                 continue
             weighs = one.virtual.scheduler == "wlc"
-            weights = [offer.weight if weighs else min(1, offer.weight) for offer in one.offers]
+            weights = [offer.weight if weighs else min(1, offer.weight) for offer in one.taking]
             coming = expected(tuple(self._arrivals.get(one.virtual.name, ())), sum(map(bool, weights)))
             dealt = shares(weights, sessions, coming)
             if any(dealt):

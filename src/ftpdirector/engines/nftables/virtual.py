@@ -14,7 +14,7 @@ from ftpdirector.engines.nftables.names import Family, family_of, network_of_cli
 from ftpdirector.engines.nftables.tables import hashed, interleaved, maglev
 from ftpdirector.model import IPAddress, Placement, RealServer, VirtualServer
 from ftpdirector.nft.objects import Chain, Counter, Rule, Set
-from ftpdirector.wanted import Offer
+from ftpdirector.wanted import Offer, taking
 
 FOLLOWING: Final = ("lc", "wlc")
 """Schedulers whose shares follow the number of sessions."""
@@ -70,20 +70,27 @@ class Behind:
         return self.persistent == self.virtual.name
 
     @property
+    def taking(self) -> tuple[Offer, ...]:
+        """The offers as they count for the next client."""
+        return taking(self.servers, self.offers)
+
+    @property
     def slots(self) -> tuple[int, ...]:
         """The scheduling table: places in `servers`."""
+        offers = self.taking
         match self.virtual.scheduler:
             case "sh" | "mh" as scheduler:
                 fill = hashed if scheduler == "sh" else maglev
                 names = [str(server.address) for server in self.servers]
-                return fill(names, [server.weight for server in self.servers], [one.weight for one in self.offers])
+                weights = [0 if server.sorry else server.weight for server in self.servers]
+                return fill(names, weights, [one.weight for one in offers])
             case "rr":
-                return interleaved(tuple(min(1, one.weight) for one in self.offers))
-            case "lc" if all(one.share is None for one in self.offers):
-                return interleaved(tuple(min(1, one.weight) for one in self.offers))
+                return interleaved(tuple(min(1, one.weight) for one in offers))
+            case "lc" if all(one.share is None for one in offers):
+                return interleaved(tuple(min(1, one.weight) for one in offers))
             case _:
-                shares = interleaved(tuple(_share(one) for one in self.offers))
-                return shares or interleaved(tuple(one.weight for one in self.offers))
+                shares = interleaved(tuple(_share(one) for one in offers))
+                return shares or interleaved(tuple(one.weight for one in offers))
 
 
 def _share(offer: Offer) -> int:
@@ -103,7 +110,7 @@ def sets_of(one: Behind) -> Iterator[Set]:
         type=f"mark : {one.family.type} . inet_service",
         elements={
             format_mark(mark): f"{server.address} . {server.port}"
-            for mark, server, offer in zip(one.marks, one.servers, one.offers, strict=True)
+            for mark, server, offer in zip(one.marks, one.servers, one.taking, strict=True)
             if offer.weight
         },
         purpose="Real servers that take new sessions.",
