@@ -27,6 +27,16 @@ class Override(StrEnum):
     DRAIN = "drain"
 
 
+class Telling(StrEnum):
+    """What somebody who tells another director of connections does now."""
+
+    SENDS = "sends"
+    RECEIVES = "receives"
+    RUNS = "runs"
+    """In both directions."""
+    SILENT = "does not run"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What the director holds of a real server now, with the reason in words and since when."""
@@ -104,6 +114,8 @@ class Snapshot:
     """Which of several directors this host is; empty where there is one."""
     is_active: bool | None = None
     """Whether this host holds the virtual addresses; None where there is one director."""
+    telling: dict[str, Telling] = field(default_factory=dict[str, Telling])
+    """By name of who tells the other director of connections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,9 +28,14 @@ def test_both_are_applied_and_the_one_with_the_higher_priority_serves(
     for name in pair.PAIR:
         status, said = seen[f"apply {name}"]
         assert status == 0, said
+    by_ipvs = engine == "ipvs"
     assert seen["said"] == [
-        {"director": "director-a", "is_active": True},
-        {"director": "director-b", "is_active": False},
+        {
+            "director": name,
+            "is_active": name == "director-a",
+            "telling": ({"IPVS sync daemon": word} if by_ipvs else {}) | {"conntrackd": "runs"},
+        }
+        for name, word in (("director-a", "sends"), ("director-b", "receives"))
     ]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ftpdirector.change.journal import Journal, Manifest, Memory, Original
 from ftpdirector.change.plan import Change, Item, Key, Kind, difference, items_of
 from ftpdirector.change.setup import HostSetup, Service
-from ftpdirector.change.things import ON_DISK, Place, look, put, shown
+from ftpdirector.change.things import ON_DISK, Place, clear, look, put, shown
 from ftpdirector.errors import EngineError, HostError
 from ftpdirector.host import files, kernel, services
 from ftpdirector.host.run import has_program, run_program
@@ -172,9 +172,9 @@ def undo(host: Host) -> bool:
         return False
     failed: list[str] = []
     for change in reversed(journal.changes):
-        # Whoever was killed may have left half a file beside the old one, which goes when that is written again.
-        if change.key.kind in ON_DISK or look(host.place, change.key, None).value != change.before:
+        if look(host.place, change.key, None).value != change.before or change.mode_before != change.mode_after:
             _try(failed, partial(put, host.place, change.key, change.before, change.mode_before))
+        _try(failed, partial(clear, host.place, change.key))
     _try(failed, partial(_units_changed, host))
     for service in journal.tells:
         _try(failed, partial(_tell_of_old, host, service))

@@ -53,6 +53,12 @@ def put(place: Place, key: Key, value: str | None, mode: int | None) -> None:
     _PUT[key.kind](place, key, value, mode)
 
 
+def clear(place: Place, key: Key) -> None:
+    """Remove what a command that was killed while it put the thing has left beside it. Raises `HostError`."""
+    if key.kind in (Kind.FILE, Kind.LINE, Kind.SAVED):
+        files.remove_half(place.path(key.target.partition("\n")[0]))
+
+
 def _look_module(place: Place, key: Key, item: Item | None) -> Found:
     del place
     return Found(value=kernel.module_options(key.target, (item and item.value) or ""))

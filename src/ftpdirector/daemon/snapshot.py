@@ -14,6 +14,7 @@ from ftpdirector.state import (
     RealServerCounters,
     RealServerState,
     Snapshot,
+    Telling,
     Verdict,
     VirtualServerState,
 )
@@ -33,6 +34,7 @@ def compose(
     workers: int,
     director: str = "",
     is_active: bool | None = None,
+    telling: Mapping[str, Telling] | None = None,
 ) -> Snapshot:
     """All of it at one moment; counters of several processes are summed."""
     return Snapshot(
@@ -49,6 +51,7 @@ def compose(
         data_setup=_histogram([one.data_setup for one in counters]),
         director=director,
         is_active=is_active,
+        telling=dict(telling or {}),
         refused_total=dict(sum((Counter(one.refused_total) for one in counters), Counter[str]())),
     )
 

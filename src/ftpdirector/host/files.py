@@ -41,12 +41,11 @@ def replace_text(path: Path, text: str | None, *, mode: int | None = None) -> No
 
     `mode` None keeps the permission bits that the file has (0644 where there is none). A link is followed: what it
     points to is replaced. Directories are made. One writer a file at a time: what one that was killed has left beside
-    it goes with the next. Raises `HostError`.
+    it goes with the next, or with `remove_half`. Raises `HostError`.
     """
     try:
         real = path.resolve()
         if text is None:
-            _half_of(real).unlink(missing_ok=True)
             real.unlink(missing_ok=True)
         else:
             real.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -54,6 +53,14 @@ def replace_text(path: Path, text: str | None, *, mode: int | None = None) -> No
         _sync_directory(real.parent)
     except OSError as error:
         raise HostError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def remove_half(path: Path) -> None:
+    """Remove what a writer that was killed has left beside the file. Raises `HostError`."""
+    try:
+        _half_of(path.resolve()).unlink(missing_ok=True)
+    except OSError as error:
+        raise HostError(f"{path}: {error.strerror}") from error
 
 
 def _write(path: Path, text: str, mode: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ftpdirector.state import Health, Override, RealServerState, Snapshot
+from ftpdirector.state import Health, Override, RealServerState, Snapshot, Telling
 
 _LABELS = ("virtual_server", "real_server")
 _GAUGES: tuple[tuple[str, str, Callable[[RealServerState], float]], ...] = (
@@ -63,6 +63,14 @@ class SnapshotCollector(Collector):
         active = GaugeMetricFamily("ftpdirector_active", "Whether this director serves: of several, one does.")
         active.add_metric((), float(snapshot.is_active is not False))
         yield active
+        telling = GaugeMetricFamily(
+            "ftpdirector_telling",
+            "Whether it tells the other director of connections, or hears of them.",
+            labels=("by",),
+        )
+        for who, what in snapshot.telling.items():
+            telling.add_metric((who,), float(what is not Telling.SILENT))
+        yield telling
         yield _setup(snapshot)
 
 
