@@ -211,6 +211,26 @@ def test_status_agrees_with_what_is_open(hosts: Network, place: Site) -> None:
         }
 
 
+def test_sessions_and_bytes_are_counted_by_real_server_and_outlive_the_director(hosts: Network, place: Site) -> None:
+    with place.running() as director:
+        before = director.status()["virtual_servers"][0]["real_servers"]
+        with session(hosts) as one:
+            name = file_name(one.server)
+            for mode in ("PASV", "PORT", "EPSV"):
+                one.retrieve(mode)
+    with place.running() as director:
+        after = director.status()["virtual_servers"][0]["real_servers"]
+    came = {
+        now["name"]: [now[key] - old[key] for key in ("sessions_total", "download_bytes_total", "upload_bytes_total")]
+        for old, now in zip(before, after, strict=True)
+    }
+    sessions, down, up = came.pop(name)
+    assert sessions == 1
+    assert 3 * servers.SIZE < down < 3 * servers.SIZE * 1.1  # headers of packets
+    assert 0 < up < 3 * servers.SIZE * 0.1  # acknowledgements
+    assert set(map(tuple, came.values())) == {(0, 0, 0)}
+
+
 def test_no_transfer_fails_when_the_director_is_killed_restarted_and_told_anew(hosts: Network, place: Site) -> None:
     with load(hosts) as seen:
         with place.running() as director:

@@ -12,6 +12,7 @@ from ftpdirector.errors import HostError
 from ftpdirector.host.run import has_program, run_program
 
 _EMPTY_NETWORK: Final = ("unshare", "--net", "--")
+_COUNTED: Final = re.compile(r"([^\s,{}][^,{}]*?) counter packets (\d+) bytes (\d+)")
 _COUNTER: Final = re.compile(r"counter (\S+) \{\s+packets (\d+)")
 
 
@@ -93,6 +94,13 @@ def list_counters(table: str) -> dict[str, int]:
     """The named counters of a table, in packets. Raises `HostError`, as when there is no table."""
     text = run_program("nft", "list", "counters", "table", *table.split())
     return {name: int(packets) for name, packets in _COUNTER.findall(text)}
+
+
+def list_counting_set(table: str, name: str) -> dict[str, tuple[int, int]]:
+    """What the elements of a set that counts have met: packets and bytes, by key. Raises `HostError`."""
+    text = run_program("nft", "list", "set", *table.split(), name)
+    elements = text.partition("elements = {")[2]
+    return {key: (int(packets), int(size)) for key, packets, size in _COUNTED.findall(elements)}
 
 
 def list_connections(version: int) -> str:

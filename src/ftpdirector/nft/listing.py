@@ -112,14 +112,19 @@ def _set(name: str, body: Sequence[str]) -> Set:
         typeof="typeof" in words,
         size=int(words.get("size", "0")),
         flags=flags,
+        counts="counter" in body,
     )
     return one if one.is_dynamic else replace(one, elements=dict(_elements(" ".join(body))))
+
+
+_COUNTED: Final = " counter"
+"""How nft lists each element of a set that counts."""
 
 
 def _elements(text: str) -> Iterator[tuple[str, str]]:
     listed = text.partition("elements = {")[2].rpartition("}")[0]
     for element in listed.split(","):
         # An IPv6 address has colons, but never with blanks on both sides.
-        key, _, value = element.strip().partition(" : ")
+        key, _, value = element.strip().removesuffix(_COUNTED).partition(" : ")
         if key:
             yield key, value

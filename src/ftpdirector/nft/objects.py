@@ -37,13 +37,17 @@ class Helper:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Set:
-    """A set or a map. `elements` are keys and their values, empty ones in a set; `size` bounds what packets add."""
+    """A set or a map. `elements` are keys and their values, empty ones in a set; `size` bounds what packets add.
+
+    One that `counts` adds up the packets and bytes that met each element.
+    """
 
     name: str
     type: str
     typeof: bool = False
     flags: tuple[str, ...] = ()
     size: int = 0
+    counts: bool = False
     elements: Mapping[str, str] = field(default_factory=dict[str, str])
     purpose: str = ""
 
@@ -64,6 +68,8 @@ class Set:
             yield f"size {self.size}"
         if self.flags:
             yield f"flags {','.join(self.flags)}"
+        if self.counts:
+            yield "counter"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from hashlib import blake2b
 from typing import Final
 
 from ftpdirector.change.setup import TABLE
-from ftpdirector.engines.nftables.lookups import helped_of, lookups_of, verdicts_of
+from ftpdirector.engines.nftables.lookups import helped_of, lookups_of, served_key, verdicts_of
 from ftpdirector.engines.nftables.marks import Marks, marks_of
 from ftpdirector.engines.nftables.names import FAMILIES, family_of
 from ftpdirector.engines.nftables.virtual import Behind, chains_of, counters_of, sets_of
 from ftpdirector.failover.conntrackd import PORT, peers
-from ftpdirector.model import Cluster, IPAddress, Placement, VirtualServer
+from ftpdirector.model import Cluster, IPAddress, Placement, RealServer, VirtualServer
 from ftpdirector.nft.objects import Chain, Counter, Helper, Rule, Set, Table, format_table
 from ftpdirector.slices import Group, group_of, groups_of
 from ftpdirector.wanted import Key, Offer, Wanted
@@ -61,7 +61,7 @@ class Compiler:
     def __init__(self, cluster: Cluster) -> None:
         """All that no verdict changes is made here."""
         self.cluster = cluster
-        marks = marks_of(cluster)
+        self._marks = marks = marks_of(cluster)
         groups = groups_of(cluster)
         self._parts = [_part(virtual, marks, groups) for virtual in cluster.virtual_servers]
         behind = [one for part in self._parts for one in part.bare]
@@ -74,6 +74,10 @@ class Compiler:
             chains=(*_base_chains(has_helper=bool(helped)), *_peers(peers(cluster))),
         )
         self._digest = _digest_of(self._fixed)
+
+    def served_key(self, virtual: VirtualServer, server: RealServer) -> str:
+        """The element that counts the sessions of a real server behind one virtual server."""
+        return served_key(self._marks[group_of(virtual), server.address], virtual)
 
     def behind(self, offers: Mapping[Key, Offer]) -> list[Behind]:
         """Every virtual address with the real servers of its family, in the order of the file."""
@@ -238,7 +242,11 @@ def _base_chains(*, has_helper: bool) -> Iterator[Chain]:
                 _both("meta l4proto tcp ct original {ip} daddr . ct original proto-dst vmap @session_{v}"),
                 "Packets of control connections.",
             ),
-            Rule("ct state new ct status dnat ct mark @gated goto gate", "A new data connection to a slice."),
+            Rule("ct state new ct status dnat ct mark @gated jump gate", "A new data connection to a slice."),
+            *_rules(
+                _both("ct status snat,dnat {ip} saddr @down_{v}", "ct status snat,dnat {ip} daddr @up_{v}"),
+                "Packets of data connections are counted.",
+            ),
         ),
     )
     yield Chain(

@@ -54,7 +54,7 @@ class _Places:
     def __init__(self, cluster: Cluster) -> None:
         self.control: dict[tuple[str, int, str], Key] = {}
         self.data: dict[tuple[str, str], Key] = {}
-        for virtual in _first_of_each_range_first(cluster.virtual_servers):
+        for virtual in first_of_each_range_first(cluster.virtual_servers):
             for server in virtual.real_servers:
                 for address in virtual.addresses:
                     key = (virtual.name, server.name)
@@ -62,7 +62,8 @@ class _Places:
                     self.data.setdefault((str(address), str(server.address)), key)
 
 
-def _first_of_each_range_first(virtuals: Iterable[VirtualServer]) -> list[VirtualServer]:
+def first_of_each_range_first(virtuals: Iterable[VirtualServer]) -> list[VirtualServer]:
+    """Every virtual server, those after the others that share the passive range of one before."""
     seen: set[object] = set()
     first: list[VirtualServer] = []
     others: list[VirtualServer] = []

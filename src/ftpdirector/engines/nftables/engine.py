@@ -6,43 +6,29 @@ This module serves no connection.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from ftpdirector.change.setup import TABLE
 from ftpdirector.engines.nftables.compile import Compiler, state_in
-from ftpdirector.engines.nftables.connections import Open, count_open
+from ftpdirector.engines.nftables.counts import Counts
 from ftpdirector.engines.nftables.shares import expected, shares
 from ftpdirector.engines.nftables.standing import standing
 from ftpdirector.engines.nftables.virtual import FOLLOWING
 from ftpdirector.errors import EngineError, HostError
 from ftpdirector.host import packetfilter
 from ftpdirector.host.clock import HostClock
-from ftpdirector.model import Cluster, VirtualServer
+from ftpdirector.model import Cluster
 from ftpdirector.nft.objects import Table
 from ftpdirector.nft.transaction import transaction
-from ftpdirector.state import EngineCounters, Histogram, RealServerCounters, VirtualServerCounters
+from ftpdirector.state import EngineCounters
 from ftpdirector.wanted import Key, Offer, Wanted
 
-_FRESH_S: Final = 0.5
 _CHECK_EVERY_S: Final = 5.0
 _PART_OF_A_CORE: Final = 0.01
 """What looking whether the table still stands may cost."""
-_REMEMBERED: Final = 3
-"""Looks whose arrivals are remembered."""
-_GLOBAL: Final = ("gate", "strays", "unserved")
 _GONE: Final = f'the table "{TABLE}" is not there: ftpdirector apply FILE puts it there, now and at each boot'
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What was read last, and when (monotonic seconds)."""
-
-    open: Open = field(default_factory=lambda: Open(control={}, data={}))
-    counters: Mapping[str, int] = field(default_factory=dict[str, int])
-    at_s: float = float("-inf")
 
 
 class NftablesEngine:
@@ -55,8 +41,7 @@ class NftablesEngine:
         self._stood: Mapping[Key, Offer] = {}
         self._wanted = Wanted(Cluster(), {})
         self._compiler = Compiler(self._wanted.cluster)
-        self._seen = _Seen()
-        self._arrivals: dict[str, deque[int]] = {}
+        self._counts = Counts(self._clock)
         self._check_at_s = self._clock.monotonic_s() + _CHECK_EVERY_S
         self._is_changed = False
 
@@ -70,15 +55,15 @@ class NftablesEngine:
 
         Raises `EngineError` where the kernel refuses; nothing has changed then.
         """
-        if _needs_counts(wanted.cluster) and not self._is_fresh():
-            self._read(wanted.cluster)
+        if _needs_counts(wanted.cluster) and not self._counts.is_fresh:
+            self._counts.read(wanted.cluster)
         self._carry_out(wanted)
         self._wanted = wanted
 
     def look(self) -> None:
         """Read what the schedule depends on; may take a while, and may be called from another thread."""
         if _needs_counts(self._wanted.cluster):
-            self._read(self._wanted.cluster)
+            self._counts.read(self._wanted.cluster)
         now_s = self._clock.monotonic_s()
         if now_s >= self._check_at_s:
             self._is_changed = not self._stands()
@@ -96,32 +81,7 @@ class NftablesEngine:
 
     def snapshot_counters(self) -> EngineCounters:
         """The connections that are open now by real server, and what the table has counted since it was made."""
-        cluster = self._wanted.cluster
-        if not self._is_fresh():
-            self._read(cluster)
-        seen = self._seen
-        return EngineCounters(
-            virtual_servers={one.name: _counters(one, seen) for one in cluster.virtual_servers},
-            data_setup=Histogram(bounds_s=(), counts=(0,), sum_s=0.0),
-            refused_total={name: seen.counters.get(name, 0) for name in _GLOBAL},
-        )
-
-    def _is_fresh(self) -> bool:
-        return self._clock.monotonic_s() - self._seen.at_s < _FRESH_S
-
-    def _read(self, cluster: Cluster) -> None:
-        versions = {address.version for one in cluster.virtual_servers for address in one.addresses}
-        try:
-            listing = "".join(packetfilter.list_connections(version) for version in sorted(versions))
-            counters = packetfilter.list_counters(TABLE)
-        except HostError as error:
-            raise EngineError(str(error)) from error
-        before = self._seen
-        self._seen = _Seen(open=count_open(listing, cluster), counters=counters, at_s=self._clock.monotonic_s())
-        for virtual in cluster.virtual_servers:
-            name = f"sessions_{virtual.name}"
-            came = max(0, counters.get(name, 0) - before.counters.get(name, 0)) if before.counters else 0
-            self._arrivals.setdefault(virtual.name, deque(maxlen=_REMEMBERED)).append(came)
+        return self._counts.counters(self._compiler_of(self._wanted.cluster))
 
     def _stands(self) -> bool:
         return self._table is not None and packetfilter.has_chain(TABLE, state_in(self._table))
@@ -167,7 +127,7 @@ class NftablesEngine:
             self._table = after
 
     def _effective(self, wanted: Wanted) -> Mapping[Key, Offer]:
-        control = self._seen.open.control
+        control = self._counts.open.control
         offers: dict[Key, Offer] = dict(wanted.offers)
         for virtual in wanted.cluster.virtual_servers:
             for server in virtual.real_servers:
@@ -180,7 +140,7 @@ class NftablesEngine:
         return self._with_shares(wanted.cluster, offers)
 
     def _with_shares(self, cluster: Cluster, offers: dict[Key, Offer]) -> Mapping[Key, Offer]:
-        control = self._seen.open.control
+        control = self._counts.open.control
         if not any(control.values()) or not any(one.scheduler in FOLLOWING for one in cluster.virtual_servers):
             return offers
         for one in self._compiler_of(cluster).behind(offers):
@@ -190,7 +150,7 @@ class NftablesEngine:
                 continue
             weighs = one.virtual.scheduler == "wlc"
             weights = [offer.weight if weighs else min(1, offer.weight) for offer in one.taking]
-            coming = expected(tuple(self._arrivals.get(one.virtual.name, ())), sum(map(bool, weights)))
+            coming = expected(self._counts.arrivals(one.virtual.name), sum(map(bool, weights)))
             dealt = shares(weights, sessions, coming)
             if any(dealt):
                 offers.update({key: replace(offers[key], share=each) for key, each in zip(keys, dealt, strict=True)})
@@ -201,22 +161,6 @@ def _needs_counts(cluster: Cluster) -> bool:
     return any(
         virtual.scheduler in FOLLOWING or any(server.max_sessions for server in virtual.real_servers)
         for virtual in cluster.virtual_servers
-    )
-
-
-def _counters(virtual: VirtualServer, seen: _Seen) -> VirtualServerCounters:
-    by_server = {
-        server.name: RealServerCounters(
-            sessions=seen.open.control.get((virtual.name, server.name), 0),
-            transfers=seen.open.data.get((virtual.name, server.name), 0),
-        )
-        for server in virtual.real_servers
-    }
-    return VirtualServerCounters(
-        sessions=sum(one.sessions for one in by_server.values()),
-        sessions_total=seen.counters.get(f"sessions_{virtual.name}", 0),
-        refused_total={"limit": seen.counters.get(f"refused_{virtual.name}", 0)},
-        real_servers=by_server,
     )
 
 

@@ -12,13 +12,19 @@ from typing import Final
 from ftpdirector.engines.nftables.marks import DATA_BIT, Marks, format_mark
 from ftpdirector.engines.nftables.names import FAMILIES, Family, family_of, format_ports, united
 from ftpdirector.engines.nftables.virtual import Behind
-from ftpdirector.model import Cluster, ForwardingMethod, IPAddress, Placement, PortRange, RealServer
+from ftpdirector.model import Cluster, ForwardingMethod, IPAddress, Placement, PortRange, RealServer, VirtualServer
 from ftpdirector.nft.objects import Set
 from ftpdirector.slices import Slice, assign, group_of, groups_of
 
 _MOST_ADMITTED: Final = 262_144
 """Pairs of client and real server. The kernel sets 8 bytes each aside at once, and some 150 more when one is used."""
 _MOST_COUNTED: Final = 65_536
+
+
+SERVED: Final = "served"
+DOWN: Final = "down"
+UP: Final = "up"
+"""The sets that count; the latter two one a family."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +53,15 @@ def lookups_of(cluster: Cluster, behind: Sequence[Behind], marks: Marks) -> Iter
         yield from _passive(family, here, slots)
         yield from _known_of_clients(family)
         yield from _own(family, here)
+        yield from _traffic(family, here)
     yield _real_ports(behind)
+    yield Set(
+        name=SERVED,
+        type="mark . inet_service",
+        counts=True,
+        elements={served_key(mark, one.virtual): "" for one in behind for mark in one.marks},
+        purpose="Control connections made, by real server and virtual port.",
+    )
     yield Set(
         name="gated",
         type="mark",
@@ -163,6 +177,21 @@ def _own(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
     )
 
 
+def _traffic(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
+    servers = dict.fromkeys(str(server.address) for one in behind for server in one.servers)
+    for name, purpose in (
+        (DOWN, "Data that real servers have sent to clients."),
+        (UP, "Data that clients have sent to real servers."),
+    ):
+        yield Set(
+            name=f"{name}_{family.suffix}",
+            type=family.type,
+            counts=True,
+            elements=dict.fromkeys(servers, ""),
+            purpose=purpose,
+        )
+
+
 def _real_ports(behind: Sequence[Behind]) -> Set:
     ranges = [_control(server.port) for one in behind for server in one.servers]
     ranges += [one.virtual.passive_ports for one in behind]
@@ -204,6 +233,11 @@ def verdicts_of(behind: Sequence[Behind]) -> Iterator[Set]:
 def verdict_key(one: Behind, server: RealServer) -> str:
     """A real server behind one virtual server."""
     return f"{one.address} . {one.virtual.port} . {server.address}"
+
+
+def served_key(mark: int, virtual: VirtualServer) -> str:
+    """A real server, by its mark, behind one virtual server."""
+    return f"{format_mark(mark)} . {virtual.port}"
 
 
 def _control(port: int) -> PortRange:

@@ -159,6 +159,7 @@ def _limits(virtual: VirtualServer) -> Iterator[Rule]:
     if virtual.max_sessions:
         yield Rule(f"meta l4proto tcp ct count over {virtual.max_sessions} {refuse}")
     yield Rule(f'counter name "sessions_{virtual.name}"')
+    yield Rule("meta l4proto tcp ct mark . ct original proto-dst @served")
 
 
 def _choose(one: Behind) -> Iterator[Rule]:
