@@ -71,6 +71,12 @@ def count_of(host: Host, counter: str) -> int:
     return int(words[words.index("packets") + 1])
 
 
+def counted(host: Host, name: str) -> int:
+    """How many packets the elements of a set that counts have met."""
+    text = host.run("nft", "list", "set", "inet", "ftpdirector", name).stdout
+    return sum(map(int, re.findall(r"counter packets (\d+)", text)))
+
+
 def listed(host: Host) -> list[str]:
     """The table as the kernel has it: one entry an object, its lines and elements in one order."""
     text = host.run("nft", "--stateless", "list", "table", "inet", "ftpdirector").stdout

@@ -7,7 +7,6 @@ real sessions met count as one look, and bring the next one forward. This module
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -133,10 +132,13 @@ class Monitor:
         # The first looks of many servers are spread over a part of the interval.
         pause_s = self._chance.random() * min(1.0, watched.check.interval_s / 4)
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await asyncio.sleep(min(_SPACING_S, pause_s))
-                    await watched.soon.wait()
+            # A timer that sets the event, not one that cancels the wait: there are many of them.
+            due = asyncio.get_running_loop().call_later(pause_s, watched.soon.set)
+            try:
+                await asyncio.sleep(min(_SPACING_S, pause_s))
+                await watched.soon.wait()
+            finally:
+                due.cancel()
             watched.soon.clear()
             self._judge(watched, await self._look(watched))
             pause_s = watched.check.interval_s * (1 + _JITTER * (2 * self._chance.random() - 1))

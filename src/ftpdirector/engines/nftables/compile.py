@@ -21,7 +21,7 @@ from ftpdirector.change.setup import TABLE
 from ftpdirector.engines.nftables.lookups import helped_of, lookups_of, served_key, verdicts_of
 from ftpdirector.engines.nftables.marks import Marks, marks_of
 from ftpdirector.engines.nftables.names import FAMILIES, family_of
-from ftpdirector.engines.nftables.virtual import Behind, chains_of, counters_of, sets_of
+from ftpdirector.engines.nftables.virtual import Behind, chains_of, sets_of
 from ftpdirector.failover.conntrackd import PORT, peers
 from ftpdirector.model import Cluster, IPAddress, Placement, RealServer, VirtualServer
 from ftpdirector.nft.objects import Chain, Counter, Helper, Rule, Set, Table, format_table
@@ -68,7 +68,7 @@ class Compiler:
         helped = [one for one in behind if one.virtual.placement is Placement.HELPER]
         self._fixed = Table(
             name=TABLE,
-            counters=(*_COUNTERS, *(each for one in cluster.virtual_servers for each in counters_of(one))),
+            counters=_COUNTERS,
             helpers=tuple(_helper() for _ in helped[:1]),
             sets=(*lookups_of(cluster, behind, marks), *(helped_of(helped) if helped else ())),
             chains=(*_base_chains(has_helper=bool(helped)), *_peers(peers(cluster))),
@@ -102,7 +102,7 @@ class Compiler:
         return replace(
             self._fixed,
             sets=(*self._fixed.sets, *verdicts, *(one for part in self._parts for one in part.sets)),
-            chains=(*(one for part in self._parts for one in part.chains), *self._fixed.chains, state),
+            chains=(_above_limit(), *(one for part in self._parts for one in part.chains), *self._fixed.chains, state),
         )
 
 
@@ -173,6 +173,19 @@ def _both(*texts: str) -> Iterator[str]:
 
 def _rules(texts: Iterable[str], reason: str) -> tuple[Rule, ...]:
     return tuple(Rule(text, "" if place else reason) for place, text in enumerate(texts))
+
+
+def _above_limit() -> Chain:
+    return Chain(
+        name="above_limit",
+        rules=tuple(
+            Rule(text)
+            for text in _both(
+                "meta l4proto tcp ct original {ip} daddr . ct original proto-dst @refused_{v} reject with tcp reset"
+            )
+        ),
+        purpose="A control connection too many.",
+    )
 
 
 def _base_chains(*, has_helper: bool) -> Iterator[Chain]:

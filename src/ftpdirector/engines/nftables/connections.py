@@ -30,6 +30,10 @@ class Open:
     control: Mapping[Key, int]
     data: Mapping[Key, int]
 
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self.control or self.data)
+
 
 def count_open(listing: str, cluster: Cluster) -> Open:
     """All of them; what is not ours is passed over. Data of a shared range counts for its first virtual server."""

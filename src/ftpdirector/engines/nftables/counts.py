@@ -13,8 +13,7 @@ from typing import Final
 from ftpdirector.change.setup import TABLE
 from ftpdirector.engines.nftables.compile import Compiler
 from ftpdirector.engines.nftables.connections import Open, count_open, first_of_each_range_first
-from ftpdirector.engines.nftables.lookups import DOWN, SERVED, UP
-from ftpdirector.engines.nftables.names import family_of
+from ftpdirector.engines.nftables.names import DOWN, MADE, REFUSED, SERVED, UP, family_of
 from ftpdirector.errors import EngineError, HostError
 from ftpdirector.host import packetfilter
 from ftpdirector.host.clock import HostClock
@@ -22,21 +21,29 @@ from ftpdirector.model import Cluster, VirtualServer
 from ftpdirector.state import EngineCounters, Histogram, RealServerCounters, VirtualServerCounters
 
 _FRESH_S: Final = 0.5
+_SELDOM_S: Final = 15.0
+"""Connections that another director has told of are nobody's arrival here."""
 _REMEMBERED: Final = 3
 """Looks whose arrivals are remembered."""
-_OF_NOBODY: Final = ("gate", "strays", "unserved")
+_PART_OF_A_CORE: Final = 0.05
+"""What reading totals may cost: with thousands of real servers they are as old as half a minute."""
 _NEVER_S: Final = float("-inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Traffic:
-    """What the table has counted of each real server since it stands there."""
+    """What the table has counted since it stands there."""
 
+    made: Mapping[str, int] = field(default_factory=dict[str, int])
+    refused: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Control connections, by virtual address and port."""
     served: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Control connections, by mark and virtual port."""
+    """The same by mark and virtual port."""
     down: Mapping[str, int] = field(default_factory=dict[str, int])
     up: Mapping[str, int] = field(default_factory=dict[str, int])
     """Bytes of data connections, by address."""
+    of_nobody: Mapping[str, int] = field(default_factory=dict[str, int])
+    """What belongs to no virtual server, by cause."""
 
 
 class Counts:
@@ -46,11 +53,11 @@ class Counts:
         """Nothing is read yet."""
         self._clock = clock
         self.open = Open(control={}, data={})
-        self._counters: Mapping[str, int] = {}
+        self._made: Mapping[str, int] = {}
         self._read_at_s = _NEVER_S
         self._arrivals: dict[str, deque[int]] = {}
         self._traffic = _Traffic()
-        self._traffic_at_s = _NEVER_S
+        self._traffic_until_s = _NEVER_S
 
     @property
     def is_fresh(self) -> bool:
@@ -61,35 +68,44 @@ class Counts:
         """How many sessions came between the last looks."""
         return tuple(self._arrivals.get(virtual_server, ()))
 
-    def read(self, cluster: Cluster) -> None:
-        """Read what is open, and who came. Raises `EngineError`."""
-        versions = {address.version for one in cluster.virtual_servers for address in one.addresses}
-        try:
-            listing = "".join(packetfilter.list_connections(version) for version in sorted(versions))
-            counters = packetfilter.list_counters(TABLE)
-        except HostError as error:
-            raise EngineError(str(error)) from error
-        before, self._counters = self._counters, counters
-        self.open = count_open(listing, cluster)
-        self._read_at_s = self._clock.monotonic_s()
+    def look(self, cluster: Cluster) -> None:
+        """Read who came, and what is open; the latter seldom while nobody comes and nobody is there.
+
+        Raises `EngineError`.
+        """
+        before, self._made = self._made, _told(MADE, cluster)
         for virtual in cluster.virtual_servers:
-            name = _sessions(virtual)
-            came = max(0, counters.get(name, 0) - before.get(name, 0)) if before else 0
-            self._arrivals.setdefault(virtual.name, deque(maxlen=_REMEMBERED)).append(came)
+            came = _at(self._made, virtual) - _at(before, virtual) if before else 0
+            self._arrivals.setdefault(virtual.name, deque(maxlen=_REMEMBERED)).append(max(0, came))
+        # Who came a look ago may have been answered since.
+        is_quiet = not self.open and not any(map(any, self._arrivals.values()))
+        if not is_quiet or self._clock.monotonic_s() - self._read_at_s >= _SELDOM_S:
+            self._read_open(cluster)
 
     def counters(self, compiler: Compiler) -> EngineCounters:
         """Everything, read anew where it is old. Raises `EngineError`."""
         cluster = compiler.cluster
         if not self.is_fresh:
-            self.read(cluster)
-        if self._clock.monotonic_s() - self._traffic_at_s >= _FRESH_S:
+            self._read_open(cluster)
+        if self._clock.monotonic_s() >= self._traffic_until_s:
+            begun_s = self._clock.monotonic_s()
             self._traffic = _read_traffic(cluster)
-            self._traffic_at_s = self._clock.monotonic_s()
+            now_s = self._clock.monotonic_s()
+            self._traffic_until_s = now_s + max(_FRESH_S, (now_s - begun_s) / _PART_OF_A_CORE)
         return EngineCounters(
             virtual_servers=dict(self._by_virtual_server(compiler)),
             data_setup=Histogram(bounds_s=(), counts=(0,), sum_s=0.0),
-            refused_total={name: self._counters.get(name, 0) for name in _OF_NOBODY},
+            refused_total=dict(self._traffic.of_nobody),
         )
+
+    def _read_open(self, cluster: Cluster) -> None:
+        versions = {address.version for one in cluster.virtual_servers for address in one.addresses}
+        try:
+            listing = "".join(packetfilter.list_connections(version) for version in sorted(versions))
+        except HostError as error:
+            raise EngineError(str(error)) from error
+        self.open = count_open(listing, cluster)
+        self._read_at_s = self._clock.monotonic_s()
 
     def _by_virtual_server(self, compiler: Compiler) -> Iterator[tuple[str, VirtualServerCounters]]:
         named: set[str] = set()
@@ -111,29 +127,41 @@ class Counts:
                 virtual.name,
                 VirtualServerCounters(
                     sessions=sum(one.sessions for one in by_server.values()),
-                    sessions_total=self._counters.get(_sessions(virtual), 0),
-                    refused_total={"limit": self._counters.get(f"refused_{virtual.name}", 0)},
+                    sessions_total=_at(self._traffic.made, virtual),
+                    refused_total={"limit": _at(self._traffic.refused, virtual)},
                     real_servers=by_server,
                 ),
             )
 
 
-def _sessions(virtual: VirtualServer) -> str:
-    return f"sessions_{virtual.name}"
+def _at(counted: Mapping[str, int], virtual: VirtualServer) -> int:
+    return sum(counted.get(f"{address} . {virtual.port}", 0) for address in virtual.addresses)
+
+
+def _told(name: str, cluster: Cluster, *, in_bytes: bool = False) -> Mapping[str, int]:
+    """What the sets of this name have counted, in packets or bytes, of every family in use."""
+    families = dict.fromkeys(family_of(address) for one in cluster.virtual_servers for address in one.addresses)
+    try:
+        return {
+            key: counted[in_bytes]
+            for family in families
+            for key, counted in packetfilter.list_counting_set(TABLE, f"{name}_{family.suffix}").items()
+        }
+    except HostError as error:
+        raise EngineError(str(error)) from error
 
 
 def _read_traffic(cluster: Cluster) -> _Traffic:
-    families = {family_of(address).suffix for one in cluster.virtual_servers for address in one.addresses}
     try:
         served = packetfilter.list_counting_set(TABLE, SERVED)
-        down, up = (
-            {
-                address: size
-                for suffix in families
-                for address, (_, size) in packetfilter.list_counting_set(TABLE, f"{name}_{suffix}").items()
-            }
-            for name in (DOWN, UP)
-        )
+        of_nobody = packetfilter.list_counters(TABLE)
     except HostError as error:
         raise EngineError(str(error)) from error
-    return _Traffic(served={key: packets for key, (packets, _) in served.items()}, down=down, up=up)
+    return _Traffic(
+        made=_told(MADE, cluster),
+        refused=_told(REFUSED, cluster),
+        served={key: packets for key, (packets, _) in served.items()},
+        down=_told(DOWN, cluster, in_bytes=True),
+        up=_told(UP, cluster, in_bytes=True),
+        of_nobody=of_nobody,
+    )

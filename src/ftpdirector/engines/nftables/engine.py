@@ -56,14 +56,14 @@ class NftablesEngine:
         Raises `EngineError` where the kernel refuses; nothing has changed then.
         """
         if _needs_counts(wanted.cluster) and not self._counts.is_fresh:
-            self._counts.read(wanted.cluster)
+            self._counts.look(wanted.cluster)
         self._carry_out(wanted)
         self._wanted = wanted
 
     def look(self) -> None:
         """Read what the schedule depends on; may take a while, and may be called from another thread."""
         if _needs_counts(self._wanted.cluster):
-            self._counts.read(self._wanted.cluster)
+            self._counts.look(self._wanted.cluster)
         now_s = self._clock.monotonic_s()
         if now_s >= self._check_at_s:
             self._is_changed = not self._stands()

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from ftpdirector.engines.nftables.marks import DATA_BIT, Marks, format_mark
-from ftpdirector.engines.nftables.names import FAMILIES, Family, family_of, format_ports, united
+from ftpdirector.engines.nftables.names import (
+    DOWN,
+    FAMILIES,
+    MADE,
+    REFUSED,
+    SERVED,
+    UP,
+    Family,
+    family_of,
+    format_ports,
+    united,
+)
 from ftpdirector.engines.nftables.virtual import Behind
 from ftpdirector.model import Cluster, ForwardingMethod, IPAddress, Placement, PortRange, RealServer, VirtualServer
 from ftpdirector.nft.objects import Set
@@ -19,12 +30,6 @@ from ftpdirector.slices import Slice, assign, group_of, groups_of
 _MOST_ADMITTED: Final = 262_144
 """Pairs of client and real server. The kernel sets 8 bytes each aside at once, and some 150 more when one is used."""
 _MOST_COUNTED: Final = 65_536
-
-
-SERVED: Final = "served"
-DOWN: Final = "down"
-UP: Final = "up"
-"""The sets that count; the latter two one a family."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +58,7 @@ def lookups_of(cluster: Cluster, behind: Sequence[Behind], marks: Marks) -> Iter
         yield from _passive(family, here, slots)
         yield from _known_of_clients(family)
         yield from _own(family, here)
-        yield from _traffic(family, here)
+        yield from _counted(family, here)
     yield _real_ports(behind)
     yield Set(
         name=SERVED,
@@ -86,13 +91,13 @@ def _endpoints(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
     yield Set(
         name=f"control_{family.suffix}",
         type=f"{family.type} . inet_service : verdict",
-        elements={f"{one.address} . {one.virtual.port}": f"goto {one.named('control')}" for one in behind},
+        elements={endpoint_key(one): f"goto {one.named('control')}" for one in behind},
         purpose="Where clients connect to, and the chain that chooses a real server.",
     )
     yield Set(
         name=f"session_{family.suffix}",
         type=f"{family.type} . inet_service : verdict",
-        elements={f"{one.address} . {one.virtual.port}": f"goto {one.named('session')}" for one in behind},
+        elements={endpoint_key(one): f"goto {one.named('session')}" for one in behind},
         purpose="Where a control connection was made to, and the chain that its packets pass.",
     )
 
@@ -177,7 +182,18 @@ def _own(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
     )
 
 
-def _traffic(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
+def _counted(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
+    for name, purpose in (
+        (MADE, "Control connections made, by virtual address and port."),
+        (REFUSED, "Control connections above a limit: reset."),
+    ):
+        yield Set(
+            name=f"{name}_{family.suffix}",
+            type=f"{family.type} . inet_service",
+            counts=True,
+            elements={endpoint_key(one): "" for one in behind},
+            purpose=purpose,
+        )
     servers = dict.fromkeys(str(server.address) for one in behind for server in one.servers)
     for name, purpose in (
         (DOWN, "Data that real servers have sent to clients."),
@@ -232,7 +248,12 @@ def verdicts_of(behind: Sequence[Behind]) -> Iterator[Set]:
 
 def verdict_key(one: Behind, server: RealServer) -> str:
     """A real server behind one virtual server."""
-    return f"{one.address} . {one.virtual.port} . {server.address}"
+    return f"{endpoint_key(one)} . {server.address}"
+
+
+def endpoint_key(one: Behind) -> str:
+    """Where clients connect to."""
+    return f"{one.address} . {one.virtual.port}"
 
 
 def served_key(mark: int, virtual: VirtualServer) -> str:
@@ -251,6 +272,6 @@ def helped_of(behind: Sequence[Behind]) -> Iterator[Set]:
         yield Set(
             name=f"helped_{family.suffix}",
             type=f"{family.type} . inet_service",
-            elements={f"{one.address} . {one.virtual.port}": "" for one in behind if one.family is family},
+            elements={endpoint_key(one): "" for one in behind if one.family is family},
             purpose="Where control connections are made to that the kernel's helper reads.",
         )

@@ -22,6 +22,13 @@ class Family:
     suffix: str
 
 
+SERVED: Final = "served"
+MADE: Final = "made"
+REFUSED: Final = "refused"
+DOWN: Final = "down"
+UP: Final = "up"
+"""The sets that count: all but the first have one a family."""
+
 IPV4: Final = Family(4, "ip", "ipv4_addr", "v4")
 IPV6: Final = Family(6, "ip6", "ipv6_addr", "v6")
 FAMILIES: Final = (IPV4, IPV6)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from ftpdirector.engines.nftables.marks import DATA_BIT, format_mark
-from ftpdirector.engines.nftables.names import Family, family_of, network_of_client
+from ftpdirector.engines.nftables.names import MADE, Family, family_of, network_of_client
 from ftpdirector.engines.nftables.tables import hashed, interleaved, maglev
 from ftpdirector.model import IPAddress, Placement, RealServer, VirtualServer
-from ftpdirector.nft.objects import Chain, Counter, Rule, Set
+from ftpdirector.nft.objects import Chain, Rule, Set
 from ftpdirector.wanted import Offer, taking
 
 FOLLOWING: Final = ("lc", "wlc")
@@ -97,12 +97,6 @@ def _share(offer: Offer) -> int:
     return 0 if not offer.weight else offer.weight if offer.share is None else offer.share
 
 
-def counters_of(virtual: VirtualServer) -> Iterator[Counter]:
-    """What is counted for one virtual server."""
-    yield Counter(name=f"sessions_{virtual.name}", purpose="Control connections made.")
-    yield Counter(name=f"refused_{virtual.name}", purpose="Control connections above a limit: reset.")
-
-
 def sets_of(one: Behind) -> Iterator[Set]:
     """Its maps."""
     yield Set(
@@ -150,15 +144,19 @@ def chains_of(virtual: VirtualServer, behind: Sequence[Behind]) -> Iterator[Chai
 
 
 def _limits(virtual: VirtualServer) -> Iterator[Rule]:
-    refuse = f'counter name "refused_{virtual.name}" reject with tcp reset'
+    families = tuple(dict.fromkeys(map(family_of, virtual.addresses)))
     if virtual.max_sessions_per_client:
-        for family in dict.fromkeys(map(family_of, virtual.addresses)):
+        for family in families:
             who = f"{family.word} saddr . ct original {family.word} daddr . ct original proto-dst"
             count = f"ct count over {virtual.max_sessions_per_client}"
-            yield Rule(f"meta l4proto tcp add @clients_{family.suffix} {{ {who} {count} }} {refuse}")
+            yield Rule(f"meta l4proto tcp add @clients_{family.suffix} {{ {who} {count} }} goto above_limit")
     if virtual.max_sessions:
-        yield Rule(f"meta l4proto tcp ct count over {virtual.max_sessions} {refuse}")
-    yield Rule(f'counter name "sessions_{virtual.name}"')
+        yield Rule(f"meta l4proto tcp ct count over {virtual.max_sessions} goto above_limit")
+    for family in families:
+        yield Rule(
+            f"meta l4proto tcp ct original {family.word} daddr . ct original proto-dst @{MADE}_{family.suffix}",
+            "Counted." if family is families[0] else "",
+        )
     yield Rule("meta l4proto tcp ct mark . ct original proto-dst @served")
 
 
