@@ -23,7 +23,7 @@ from lab.netns.strict_client import Session
 from ftpdirector.slices import slices_of
 from tests.netns import director as here
 from tests.netns.director import Site, site
-from tests.netns.table import cluster_of, text_of
+from tests.netns.table import cluster_of, count_of, text_of
 
 WHY_NOT = servers.missing() or here.missing()
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
@@ -252,6 +252,23 @@ def test_no_transfer_fails_when_the_director_is_killed_restarted_and_told_anew(h
                 time.sleep(0.2)
     assert set(seen) == {"good"}, seen
     assert seen["good"] > 50
+
+
+def test_the_gate_never_refuses_who_has_a_session(hosts: Network, place: Site) -> None:
+    """In ten thousand transfers. Some have said nothing for so long that the set has forgotten them: flushing it is that hour."""
+    del place
+    refused = count_of(hosts.director, "gate")
+    made = 0
+    while made < 10_000:
+        with contextlib.ExitStack() as opened:
+            held = [opened.enter_context(session(hosts, own)) for own in CLIENTS[4] for _ in range(3)]
+            for turn in range(10):
+                if turn % 4 == 3:
+                    hosts.director.nft("flush set inet ftpdirector admitted_v4\n")
+                for number, one in enumerate(held):
+                    one.retrieve(("PASV", "EPSV")[(turn + number) % 2])
+                    made += 1
+    assert count_of(hosts.director, "gate") == refused
 
 
 def test_persistence_is_kept_over_restart_apply_and_reload(hosts: Network, place: Site) -> None:
