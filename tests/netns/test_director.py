@@ -255,7 +255,7 @@ def test_no_transfer_fails_when_the_director_is_killed_restarted_and_told_anew(h
 
 
 def test_the_gate_never_refuses_who_has_a_session(hosts: Network, place: Site) -> None:
-    """In ten thousand transfers. Some have said nothing for so long that the set has forgotten them: flushing it is that hour."""
+    """In ten thousand transfers, before some of which the set has forgotten everybody, as after an hour of silence."""
     del place
     refused = count_of(hosts.director, "gate")
     made = 0
