@@ -157,5 +157,8 @@ def format_change(change: Change) -> Iterator[str]:
 
 
 def _diff(before: str, after: str) -> Iterator[str]:
+    if not before:  # difflib takes a second to find that out of a hundred thousand lines
+        yield from (f"    +{line}" for line in after.splitlines())
+        return
     lines: Sequence[str] = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=1))
     yield from (f"    {line}" for line in lines[2:])

@@ -120,7 +120,6 @@ def show_obstacles(host: Host, cluster: Cluster, setup: HostSetup) -> None:
 def show_plan(planned: Plan) -> None:
     """For a person: every change with its reason, then who is told."""
     for change in planned.changes:
-        for line in format_change(change):
-            print(line)
+        print("\n".join(format_change(change)))
     for service in planned.tells:
         print(f"reload {service.unit}  # {service.reason}")

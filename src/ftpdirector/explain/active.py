@@ -107,7 +107,7 @@ def _nat(scene: Scene, *, tls: bool) -> Walk:
 def _translated(scene: Scene, *, by_note: bool) -> str:
     if by_note:
         return f"finds what the helper noted, and writes {scene.address} as the source"
-    ports = "any port that it does not listen on" if scene.stands.translates_any_port else f"port {scene.data_port}"
+    ports = "any port" if scene.stands.translates_any_port else f"port {scene.data_port}"
     place = f" ({scene.translation_place})" if scene.stands.engine is Engine.IPVS else ""
     return f"a rule writes {scene.address} as the source of what {scene.server.name} opens from {ports}{place}"
 
@@ -125,14 +125,6 @@ def _untranslated(scene: Scene, source: Endpoint, *, noted: bool, tls: bool) -> 
             text=f"{who} port {scene.data_port}, but {scene.server.name} connects from port {source.port}: {seen}",
             remedy=f"have {scene.server.name} connect from port {scene.data_port}: {scene.words.data_port}; or "
             "translate every source port",
-        )
-    if stands.from_data_port and scene.data_port in scene.virtual.passive_ports:
-        return Failure(
-            reason=Reason.SOURCE_NOT_TRANSLATED,
-            text=f"port {scene.data_port} lies in the passive range {scene.virtual.passive_ports}: what "
-            f"{scene.server.name} sends from there is taken for answers to passive connections, and not translated; "
-            f"{seen}",
-            remedy=f"leave port {scene.data_port} out of passive_ports",
         )
     rule = f"add a rule that gives what {scene.server.name} opens the source {scene.address} (SNAT, by the source port)"
     if stands.helper and tls:

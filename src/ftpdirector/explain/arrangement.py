@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 from ftpdirector.ftpd.needs import announces_virtual
 from ftpdirector.model import (
@@ -16,13 +15,8 @@ from ftpdirector.model import (
     Engine,
     ForwardingMethod,
     Placement,
-    PortRange,
-    RealServer,
     VirtualServer,
 )
-
-UNBOUND: Final = PortRange(32768, 60999)
-"""Where a server that chooses no source port connects from (Linux, ip_local_port_range)."""
 
 
 class Lookup(StrEnum):
@@ -94,7 +88,7 @@ class Arrangement:
         return self.helper_notes and (self.tracked or self.lookup is Lookup.PORT)
 
 
-def arrange(cluster: Cluster, virtual: VirtualServer, server: RealServer) -> Arrangement:
+def arrange(cluster: Cluster, virtual: VirtualServer) -> Arrangement:
     """What the cluster file stands for, under a kernel engine."""
     by_nat = virtual.forwarding is ForwardingMethod.NAT
     direct = virtual.forwarding in (ForwardingMethod.DR, ForwardingMethod.TUN)
@@ -111,17 +105,11 @@ def arrange(cluster: Cluster, virtual: VirtualServer, server: RealServer) -> Arr
         persistent=virtual.persistence_timeout_s > 0,
         helper=helped,
         tracked=not direct,
-        # nf_nat_ftp translates the source of what it expects; ip_vs_ftp does so for one source port only. The rule
-        # beside IPVS leaves out the passive range: what comes from there answers passive connections.
-        translates_source=by_nat and (server.port - 1 not in virtual.passive_ports if ipvs else not helped),
-        translates_any_port=by_nat and not (ipvs and reaches_unbound(virtual.passive_ports)),
+        # nf_nat_ftp translates the source of what it expects; ip_vs_ftp does so for one source port only.
+        translates_source=by_nat and (ipvs or not helped),
+        translates_any_port=by_nat,
         announces_virtual=announces_virtual(virtual),
     )
-
-
-def reaches_unbound(ports: PortRange) -> bool:
-    """Whether a range has ports in common with those that a server gets which chooses none."""
-    return ports.first <= UNBOUND.last and UNBOUND.first <= ports.last
 
 
 def _takes_range(virtual: VirtualServer, *, ipvs: bool) -> bool:

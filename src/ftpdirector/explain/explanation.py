@@ -60,7 +60,7 @@ def scenes_of(
         other=others[0] if others else None,
         ports=ports,
         mark=mark,
-        stands=arrange(cluster, virtual, server),
+        stands=arrange(cluster, virtual),
     )
 
 

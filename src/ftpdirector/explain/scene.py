@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from ftpdirector.explain.arrangement import UNBOUND, Arrangement, reaches_unbound
+from ftpdirector.explain.arrangement import Arrangement
 from ftpdirector.explain.software import WORDS, Words
 from ftpdirector.explain.way import Mode
 from ftpdirector.model import (
@@ -92,9 +92,8 @@ class Scene:
 
     @property
     def unbound_port(self) -> int:
-        """A port that a server may get which chooses none; inside the passive range, where they overlap."""
-        ports = self.virtual.passive_ports
-        return max(ports.first, UNBOUND.first) if reaches_unbound(ports) else _ANY_PORT
+        """A port that a server may get which chooses none."""
+        return _ANY_PORT
 
     @property
     def words(self) -> Words:

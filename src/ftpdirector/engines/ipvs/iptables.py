@@ -59,7 +59,7 @@ def _translations(translations: Sequence[Translation], outside: str | None) -> I
     leaving = f"-o {outside} " if outside else ""
     for one in translations:
         yield (
-            f"-s {one.server}/{one.server.max_prefixlen} {leaving}-p tcp -m tcp --sport {_ports(one.ports)} "
+            f"-s {one.server}/{one.server.max_prefixlen} {leaving}-p tcp -m tcp --tcp-flags SYN,ACK SYN "
             f"-m comment --comment {_quoted(one.reason)} -j SNAT --to-source {one.to}"
         )
 

@@ -57,23 +57,20 @@ def _translations(rules: Rules) -> Iterator[str]:
     leaving = f'oifname "{rules.outside}" ' if rules.outside else ""
     present = [one for one in _FAMILIES if any(each.server.version == one[0] for each in translations)]
     for version, _, kind in present:
-        yield "\t# The virtual address that a real server stands behind, by the port that it connects from."
+        yield "\t# The virtual address that a real server stands behind."
         yield f"\tmap sources_v{version} {{"
-        yield f"\t\ttype {kind} . inet_service : {kind}"
-        yield "\t\tflags interval"
+        yield f"\t\ttype {kind} : {kind}"
         yield from _elements(
-            f"{one.server} . {_ports(one.ports)} : {one.to}  # {one.reason}"
-            for one in translations
-            if one.server.version == version
+            f"{one.server} : {one.to}  # {one.reason}" for one in translations if one.server.version == version
         )
         yield "\t}"
     if present:
-        yield "\t# Active data connections come from the address that the client knows. This chain also has the kernel"
-        yield "\t# track connections, without which ip_vs_ftp rewrites nothing."
+        yield "\t# Active data connections come from the address that the client knows; the rest are answers, and"
+        yield "\t# IPVS's. This chain also has the kernel track connections, without which ip_vs_ftp rewrites nothing."
         yield "\tchain postrouting {"
         yield "\t\ttype nat hook postrouting priority srcnat; policy accept;"
         for version, family, _ in present:
-            yield f"\t\t{leaving}snat {family} to {family} saddr . tcp sport map @sources_v{version}"
+            yield f"\t\t{leaving}tcp flags & (syn | ack) == syn snat {family} to {family} saddr map @sources_v{version}"
         yield "\t}"
 
 

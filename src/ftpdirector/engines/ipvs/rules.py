@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from ftpdirector.failover.conntrackd import peers
 from ftpdirector.model import (
-    HIGHEST_PORT,
     Cluster,
     ForwardingMethod,
     IPAddress,
@@ -40,10 +39,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Translation:
-    """New TCP connections of a real server from these ports leave with the virtual address as their source."""
+    """TCP connections that a real server opens leave with the virtual address as their source.
+
+    From whatever port: 20 (RFC 959 section 3.2) is not enough. vsftpd uses it where connect_from_port_20 is set,
+    ProFTPD with a privilege, Pure-FTPd falls back to others, pyftpdlib need not.
+    """
 
     server: IPAddress
-    ports: PortRange
     to: IPAddress
     reason: str
 
@@ -118,34 +120,14 @@ def _one_mark_for_all(virtual: VirtualServer) -> bool:
 
 def _translations(virtuals: Sequence[VirtualServer]) -> Iterator[Translation]:
     names: dict[Pair, str] = {}
-    listens: dict[Pair, list[PortRange]] = {}
     for virtual in virtuals:
         for server in virtual.real_servers:
             for address in virtual.addresses:
                 if address.version == server.address.version:
-                    pair = (server.address, address)
-                    names.setdefault(pair, server.name)
-                    listens.setdefault(pair, []).extend((PortRange(server.port, server.port), virtual.passive_ports))
-    for pair, name in names.items():
-        for ports in _others(listens[pair]):
-            yield Translation(
-                server=pair[0],
-                ports=ports,
-                to=pair[1],
-                reason=f"{name}: active data connections come from the virtual address",
-            )
-
-
-def _others(listens: Sequence[PortRange]) -> Iterator[PortRange]:
-    """Every port that the server does not listen on.
-
-    Port 20 (RFC 959 section 3.2) is not enough: vsftpd uses it where connect_from_port_20 is set, ProFTPD with a
-    privilege, Pure-FTPd falls back to others, pyftpdlib need not.
-    """
-    first = 1
-    for used in sorted(listens, key=lambda one: one.first):
-        if first < used.first:
-            yield PortRange(first, used.first - 1)
-        first = max(first, used.last + 1)
-    if first <= HIGHEST_PORT:
-        yield PortRange(first, HIGHEST_PORT)
+                    names.setdefault((server.address, address), server.name)
+    for (server, address), name in names.items():
+        yield Translation(
+            server=server,
+            to=address,
+            reason=f"{name}: active data connections come from the virtual address",
+        )
