@@ -27,6 +27,8 @@ from pathlib import Path
 
 from lab.netns.hosts import CLIENTS, Host, Network, address_of, missing, network
 
+from benchmarks.beside import PROBED, by_ipvs, idle_cpu, memory_mib, plan_s
+
 RESULTS = Path(__file__).with_name("KERNEL.md")
 COMMAND = Path(sys.executable).with_name("ftpdirector")
 VIRTUAL = "192.0.2.10"
@@ -45,10 +47,11 @@ class Sizes:
     chunks: int
     connections: int
     sessions: int
+    idle_s: float
 
 
-FULL = Sizes(rounds=7, chunks=16, connections=3_000, sessions=1_000)
-QUICK = Sizes(rounds=2, chunks=2, connections=300, sessions=80)
+FULL = Sizes(rounds=7, chunks=16, connections=3_000, sessions=1_000, idle_s=60)
+QUICK = Sizes(rounds=2, chunks=2, connections=300, sessions=80, idle_s=6)
 
 
 def cluster(virtual_servers: int) -> str:
@@ -268,6 +271,19 @@ def report(found: dict[str, dict[str, list[float]]], loads: dict[str, float]) ->
     return "\n".join(lines) + "\n"
 
 
+def beside_report(sizes: Sizes) -> str:
+    """What `ftpdirector run` takes while nobody comes, and how long a plan takes."""
+    lines = ["| the director beside the kernel | |", "|---|---|"]
+    for scheduler in ("rr", "wlc"):
+        part = idle_cpu(scheduler, sizes.idle_s)
+        lines.append(f"| CPU, {PROBED} real servers probed every 6 s, {scheduler} | {part:.1%} of a core |")
+    lines.append(f"| memory, {MANY:,} x {BEHIND} | {memory_mib(cluster(MANY)):.0f} MiB |")
+    for packet_filter in ("nftables", "iptables"):
+        took_s = min(plan_s(by_ipvs(cluster(MANY), packet_filter)) for _ in range(3))
+        lines.append(f"| plan of {MANY:,} x {BEHIND} under ipvs with {packet_filter} | {took_s:.1f} s |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
@@ -278,7 +294,7 @@ def main() -> int:
         print(reason, file=sys.stderr)
         return 1
     sizes = QUICK if options.quick else FULL
-    text = report(*measure(sizes))
+    text = f"{report(*measure(sizes))}\n{beside_report(sizes)}"
     print(text)
     if not options.no_write and not options.quick:
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)

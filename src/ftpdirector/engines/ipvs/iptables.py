@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from ftpdirector.change.setup import CHAIN_PREFIX, Chain
 from ftpdirector.engines.ipvs.rules import Mark, Rules, Translation
 from ftpdirector.failover.conntrackd import PORT
-from ftpdirector.model import PortRange
+from ftpdirector.model import IPAddress, PortRange
 
 
 def chains_of(rules: Rules, *, version: int) -> tuple[Chain, ...]:
@@ -20,9 +20,7 @@ def chains_of(rules: Rules, *, version: int) -> tuple[Chain, ...]:
     servers = [one for one in rules.real_servers if one.version == version]
     chains = (
         Chain(table="mangle", name=f"{CHAIN_PREFIX}-MARK", called_from="PREROUTING", rules=tuple(_marks(marks))),
-        Chain(
-            table="mangle", name=f"{CHAIN_PREFIX}-BACK", called_from="FORWARD", rules=tuple(_back(map(str, servers)))
-        ),
+        Chain(table="mangle", name=f"{CHAIN_PREFIX}-BACK", called_from="FORWARD", rules=tuple(_back(servers))),
         Chain(
             table="nat",
             name=f"{CHAIN_PREFIX}-ACTIVE",
@@ -42,15 +40,12 @@ def _marks(marks: Sequence[Mark]) -> Iterator[str]:
         )
 
 
-def _back(servers: Iterator[str]) -> Iterator[str]:
+def _back(servers: Sequence[IPAddress]) -> Iterator[str]:
+    if servers:
+        yield '-p tcp -m tcp ! --tcp-flags SYN,RST NONE -m comment --comment "opens or ends a connection" -j RETURN'
     for server in servers:
-        width = 128 if ":" in server else 32
         yield (
-            f"-s {server}/{width} -p tcp -m tcp ! --tcp-flags SYN,RST NONE "
-            f'-m comment --comment "opens a connection, or ends one" -j RETURN'
-        )
-        yield (
-            f"-s {server}/{width} -p tcp -m conntrack --ctstate INVALID,NEW,UNTRACKED "
+            f"-s {server}/{server.max_prefixlen} -p tcp -m conntrack --ctstate INVALID,NEW,UNTRACKED "
             f'-m comment --comment "belongs to a connection that another director knows" -j DROP'
         )
 

@@ -125,9 +125,9 @@ def _translations(virtuals: Sequence[VirtualServer]) -> Iterator[Translation]:
             for address in virtual.addresses:
                 if address.version == server.address.version:
                     names.setdefault((server.address, address), server.name)
-    for (server, address), name in names.items():
+    for (behind, address), name in names.items():
         yield Translation(
-            server=server,
+            server=behind,
             to=address,
             reason=f"{name}: active data connections come from the virtual address",
         )
