@@ -1,4 +1,4 @@
-"""Packet filter rules of others that get in the way: said before anything changes.
+"""Packet filter rules of others that get in the way: said before anything changes, with the commands that let us pass.
 
 Reads what nft prints, in which rules of iptables-nft appear as well. A look, not a proof: what a chain drops depends on
 packets. This module knows no host.
@@ -7,60 +7,71 @@ packets. This module knows no host.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from ftpdirector.change.allowing import Owner, commands, owner_of
+from ftpdirector.change.flow import Flow
+from ftpdirector.change.ruleset import Chain, Drop, drops, parse
 from ftpdirector.change.setup import CHAIN_PREFIX, TABLE
 
-_POLICY: Final = re.compile(r"type filter hook (input|forward) .*policy drop")
 _SETS_MARK: Final = re.compile(r"(?:meta mark set|--set-x?mark|MARK (?:x?set)) (0x[0-9a-fA-F]+|\d+)")
 _TRANSLATES: Final = re.compile(r"dport (?:\{[^}]*\}|\S+).*\b(dnat|redirect|DNAT|REDIRECT)\b")
 _NUMBERS: Final = re.compile(r"\d+")
+_MADE_BY: Final[dict[Owner, str]] = {
+    "firewalld": "firewalld is at work: ",
+    "ufw": "ufw is at work: ",
+    "docker": "docker is at work: ",
+}
 
 
-def obstacles(ruleset: str, *, marks: Iterable[int], ports: Iterable[tuple[int, int]]) -> Iterator[str]:
-    """One sentence for each table or rule of others that may defeat ours; `ports` are ours, first and last."""
-    ours = set(marks)
-    ranges = tuple(ports)
-    table = chain = ""
-    named: set[str] = set()
-    for line in ruleset.splitlines():
-        text = line.strip()
-        if line.startswith("table "):
-            table = text.removeprefix("table ").removesuffix("{").strip()
-        elif text.startswith("chain "):
-            chain = text.removeprefix("chain ").removesuffix("{").strip()
-        if table == TABLE or chain.startswith(f"{CHAIN_PREFIX}-"):
-            continue
-        for who, sentence in _owners(table, chain):
-            if who not in named:
-                named.add(who)
-                yield sentence
-        yield from _rule(text, f"{table}, chain {chain}", ours, ranges)
+def obstacles(
+    ruleset: str, *, marks: Iterable[int], ports: Iterable[tuple[int, int]], flows: Sequence[Flow]
+) -> Iterator[str]:
+    """What of others may defeat ours, one thing a sentence.
+
+    `ports` are ours, first and last, which nobody else may translate; `flows` are what must pass. Commands stand below
+    their sentence, indented by four spaces.
+    """
+    chains = [one for one in parse(ruleset) if one.table != TABLE and not one.name.startswith(f"{CHAIN_PREFIX}-")]
+    yield from _drops(chains, flows)
+    own, ranges = set(marks), tuple(ports)
+    for chain in chains:
+        for rule in chain.rules:
+            yield from _rule(rule, f"{chain.table}, chain {chain.name}", own, ranges)
 
 
-def _owners(table: str, chain: str) -> Iterator[tuple[str, str]]:
-    if table.endswith(" firewalld"):
-        yield (
-            "firewalld",
-            "firewalld is at work: let it pass tcp to the virtual addresses (control port and passive range), and "
-            "between clients and real servers; it drops what its zones do not name",
+def _drops(chains: Sequence[Chain], flows: Sequence[Flow]) -> Iterator[str]:
+    """One sentence for each place that drops, and family."""
+    found: dict[tuple[Chain, Chain, str, Owner, int], list[Drop]] = {}
+    for one in drops(chains, flows):
+        owner = owner_of(one, chains)
+        version = one.flow.version if owner != "firewalld" else 0  # it is told of both at once
+        is_default = _is_default(one.rule) and (one.chain == one.base or owner in _MADE_BY)
+        key = (
+            (one.base, one.base, "", owner, version) if is_default else (one.base, one.chain, one.rule, owner, version)
         )
-    if chain.startswith("ufw-"):
-        yield (
-            "ufw",
-            'ufw is at work: allow the control port and the passive range, and "ufw route allow" between clients and '
-            "real servers",
-        )
+        found.setdefault(key, []).append(one)
+    for (base, chain, rule, owner, _), each in found.items():
+        what = ", ".join(dict.fromkeys(one.flow.purpose for one in each))
+        is_doubted = all(one.in_doubt for one in each)
+        remedy = commands(owner, base, each, chains)
+        if rule:
+            does = f"{'may drop' if is_doubted else 'drops'}, in {base.name}, {what}: {rule}; take that out"
+            how = ", or let ours pass before it"
+        else:
+            doubt = " (unless a rule that cannot be judged lets it pass)" if is_doubted else ""
+            does, how = f"drops by default on {base.hook} {what}{doubt}", "; let it pass"
+        lines = [f"{how}:", *remedy] if remedy else [""]
+        yield f"{_MADE_BY.get(owner, '')}{base.table}, chain {chain.name} {does}" + "\n    ".join(lines)
+
+
+def _is_default(rule: str) -> bool:
+    """Whether it drops whatever comes so far, as a policy does."""
+    return rule.removeprefix("counter").strip().split(" ")[0] in ("", "drop", "reject")
 
 
 def _rule(text: str, where: str, marks: set[int], ports: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    policy = _POLICY.search(text)
-    if policy:
-        yield (
-            f"{where} drops by default on {policy[1]}: let tcp to the virtual addresses pass, and established "
-            "connections back"
-        )
     for found in _SETS_MARK.finditer(text):
         if int(found[1], 0) in marks:
             yield f"{where} sets mark {int(found[1], 0)}, which is ours: choose another firewall_mark"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ftpdirector.change.flow import Flow
+
 TABLE: Final = "inet ftpdirector"
 """The one nftables table that is ours."""
 CHAIN_PREFIX: Final = "FTPDIRECTOR"
@@ -126,9 +128,11 @@ class HostSetup:
     """Firewall marks that nobody else may set."""
     ports: tuple[tuple[int, int], ...] = ()
     """Ports of virtual addresses, first and last, that nobody else may translate."""
+    flows: tuple[Flow, ...] = ()
+    """What packet filters of others must let pass."""
 
     def with_part(self, part: HostSetup) -> HostSetup:
-        """Both; the packet filter rules, marks and ports are this one's."""
+        """Both; the packet filter rules, marks, ports and flows are this one's."""
         return replace(
             self,
             modules=self.modules + part.modules,

@@ -109,7 +109,8 @@ def show_obstacles(host: Host, cluster: Cluster, setup: HostSetup) -> None:
     """Say, before anything changes, what of others gets in the way, and which address is nowhere."""
     if not host.is_live:
         return
-    for sentence in dict.fromkeys(obstacles(list_ruleset(), marks=setup.marks, ports=setup.ports)):
+    found = obstacles(list_ruleset(), marks=setup.marks, ports=setup.ports, flows=setup.flows)
+    for sentence in dict.fromkeys(found):
         print(f"note: {sentence}", file=sys.stderr)
     if not cluster.directors:
         for address in dict.fromkeys(one for virtual in cluster.virtual_servers for one in virtual.addresses):

@@ -11,6 +11,7 @@ from typing import Final
 from ftpdirector.change.at_boot import forwarding_settings, kernel_files, rules_files, rules_links
 from ftpdirector.change.keepalived import KEEPALIVED_FILE, KEEPALIVED_LINE, keepalived_service
 from ftpdirector.change.setup import Folder, HostFile, HostSetup, Module, PacketFilterRules, Sysctl
+from ftpdirector.engines.ipvs.flows import flows_of
 from ftpdirector.engines.ipvs.iptables import chains_of
 from ftpdirector.engines.ipvs.keepalived import TRACKS, format_keepalived
 from ftpdirector.engines.ipvs.nft import format_nft
@@ -46,6 +47,7 @@ def compile_host(cluster: Cluster, me: Director | None, *, probe: str = "") -> H
         links=tuple(rules_links(wanted_by=_WANTED_BY)) if by_nft else (),
         marks=tuple(sorted({mark.mark for mark in rules.marks})),
         ports=tuple(sorted({(mark.ports.first, mark.ports.last) for mark in rules.marks})),
+        flows=flows_of(cluster),
     )
     # Connections to virtual addresses are IPVS's, whose sync daemon carries them; active data connections are not.
     virtual = [address for one in cluster.virtual_servers for address in one.addresses]

@@ -12,6 +12,7 @@ from ftpdirector.change.at_boot import forwarding_settings, kernel_files, rules_
 from ftpdirector.change.keepalived import KEEPALIVED_FILE, KEEPALIVED_LINE, keepalived_service
 from ftpdirector.change.setup import HostFile, HostSetup, Module, PacketFilterRules
 from ftpdirector.engines.nftables.compile import Compiler
+from ftpdirector.engines.nftables.flows import flows_of
 from ftpdirector.engines.nftables.standing import standing
 from ftpdirector.failover.conntrackd import carried
 from ftpdirector.failover.vrrp import vrrp_lines
@@ -56,6 +57,7 @@ def compile_host(cluster: Cluster, me: Director | None, *, listing: str | None =
                 }
             )
         ),
+        flows=flows_of(cluster),
     )
     return setup.with_part(carried(cluster, me, but=()))
 

@@ -1,0 +1,183 @@
+"""Commands that have a packet filter let our packets pass, in the words of whoever made it. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from ftpdirector.change.ruleset import Chain, Drop
+from ftpdirector.model import IPAddress, PortRange
+
+Owner = Literal["firewalld", "ufw", "docker", "iptables", "nft"]
+_HOOKS: Final = ("PREROUTING", "INPUT", "FORWARD", "POSTROUTING")
+_EVERY_PORT: Final = "protocol value=tcp"
+_AT_ONCE: Final = 8
+_MOST: Final = 6
+"""Lines of one kind, before it is said that there are more."""
+
+
+def owner_of(drop: Drop, chains: Iterable[Chain]) -> Owner:
+    """Who can be told to let it pass."""
+    base = drop.base
+    if base.table.endswith(" firewalld"):
+        return "firewalld"
+    if base.family not in ("ip", "ip6") or base.name not in _HOOKS:
+        return "nft"
+    theirs = {one.name for one in chains if one.table == base.table}
+    # A rule of somebody else comes before theirs, or is not theirs to change.
+    if drop.chain.name.startswith("ufw") or (drop.chain == base and not drop.rule):
+        has_ufw = any(name.startswith("ufw") for name in theirs)
+        if has_ufw and drop.flow.state == "new" and base.name in ("INPUT", "FORWARD"):
+            return "ufw"
+    if "DOCKER-USER" in theirs and base.name == "FORWARD" and (not drop.rule or drop.chain.name.startswith("DOCKER")):
+        return "docker"
+    return "iptables"
+
+
+@dataclass(frozen=True)
+class _Allowance:
+    """Packets of the same ends."""
+
+    to: tuple[IPAddress, ...] = ()
+    ports: tuple[PortRange, ...] = ()
+    """None of them is every port."""
+    since: tuple[IPAddress, ...] = ()
+
+    @property
+    def is_of_open_connections(self) -> bool:
+        return not self.to and not self.since
+
+
+def commands(owner: Owner, base: Chain, dropped: Sequence[Drop], chains: Iterable[Chain]) -> list[str]:
+    """One command a line."""
+    wanted = list(_allowances(dropped))
+    family = dropped[0].flow.version
+    if owner == "firewalld":
+        return list(_firewalld(wanted, base, {one.name for one in chains}))
+    return [line for one in wanted for line in _first_of(_lines(owner, one, base, family))]
+
+
+def _first_of(lines: Iterable[str]) -> Iterator[str]:
+    every = list(lines)
+    yield from every[:_MOST]
+    if len(every) > _MOST:
+        yield f"# and so on: {len(every) - _MOST} more"
+
+
+def _lines(owner: Owner, one: _Allowance, base: Chain, family: int) -> Iterator[str]:
+    match owner:
+        case "ufw":
+            yield from _ufw(one, base)
+        case "docker":
+            yield from _iptables(one, base, family, "DOCKER-USER")
+        case "iptables":
+            yield from _iptables(one, base, family, base.name)
+        case "nft":
+            yield from _nft(one, base, family)
+        case "firewalld":
+            pass
+
+
+def _allowances(dropped: Sequence[Drop]) -> Iterator[_Allowance]:
+    if any(one.flow.state != "new" for one in dropped):
+        yield _Allowance()
+    to: dict[frozenset[IPAddress], dict[PortRange, None]] = {}
+    since: set[IPAddress] = set()
+    for one in dropped:
+        if one.flow.state != "new":
+            continue
+        if one.flow.sources:
+            since |= one.addresses
+        else:
+            ports = to.setdefault(one.addresses, {})
+            if one.flow.to_ports:
+                ports[one.flow.to_ports] = None
+    for addresses, found in to.items():
+        yield _Allowance(to=_in_order(addresses), ports=tuple(sorted(found, key=lambda each: each.first)))
+    if since:
+        yield _Allowance(since=_in_order(since))
+
+
+def _in_order(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
+    return tuple(sorted(addresses, key=int))
+
+
+def _networks(addresses: Sequence[IPAddress]) -> list[str]:
+    """The same addresses, in as few words as they go into."""
+    four = [ipaddress.IPv4Network(one) for one in addresses if isinstance(one, ipaddress.IPv4Address)]
+    six = [ipaddress.IPv6Network(one) for one in addresses if isinstance(one, ipaddress.IPv6Address)]
+    found: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = [*ipaddress.collapse_addresses(four)]
+    found += ipaddress.collapse_addresses(six)
+    return [str(one.network_address) if one.prefixlen == one.max_prefixlen else str(one) for one in found]
+
+
+def _some(addresses: Sequence[IPAddress], sign: str) -> Iterator[str]:
+    networks = _networks(addresses)
+    for first in range(0, len(networks), _AT_ONCE):
+        yield sign.join(networks[first : first + _AT_ONCE])
+
+
+def _listed(ports: Sequence[PortRange], sign: str) -> str:
+    return ",".join(str(one.first) if one.first == one.last else f"{one.first}{sign}{one.last}" for one in ports)
+
+
+def _ufw(one: _Allowance, base: Chain) -> Iterator[str]:
+    verb = "ufw route prepend allow" if base.name == "FORWARD" else "ufw prepend allow"
+    for address in _networks(one.to):
+        yield f"{verb} proto tcp to {address}" + (f" port {_listed(one.ports, ':')}" if one.ports else "")
+    for address in _networks(one.since):
+        yield f"{verb} proto tcp from {address}"
+
+
+def _iptables(one: _Allowance, base: Chain, family: int, chain: str) -> Iterator[str]:
+    program = "iptables" if family == 4 else "ip6tables"
+    table = base.table.split()[1]
+    start = f"{program}{'' if table == 'filter' else f' -t {table}'} -I {chain}"
+    if one.is_of_open_connections:
+        yield f"{start} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
+    ports = f" -m multiport --dports {_listed(one.ports, ':')}" if one.ports else ""
+    for addresses in _some(one.to, ","):
+        yield f"{start} -p tcp -d {addresses}{ports} -j ACCEPT"
+    for addresses in _some(one.since, ","):
+        yield f"{start} -p tcp -s {addresses} -j ACCEPT"
+
+
+def _nft(one: _Allowance, base: Chain, family: int) -> Iterator[str]:
+    start = f"nft insert rule {base.table} {base.name}"
+    word = "ip" if family == 4 else "ip6"
+    if one.is_of_open_connections:
+        yield f"{start} ct state established,related accept"
+    ports = f"tcp dport {{ {_listed(one.ports, '-').replace(',', ', ')} }}" if one.ports else "meta l4proto tcp"
+    for addresses in _some(one.to, ", "):
+        yield f"{start} {word} daddr {{ {addresses} }} {ports} accept"
+    for addresses in _some(one.since, ", "):
+        yield f"{start} {word} saddr {{ {addresses} }} meta l4proto tcp accept"
+
+
+def _firewalld(wanted: Sequence[_Allowance], base: Chain, theirs: set[str]) -> Iterator[str]:
+    """A policy of our own, for both families, which comes before those of zones."""
+    name, to, chain = ("ftpdirector", "ANY", "FWD") if base.hook != "input" else ("ftpdirector-host", "HOST", "IN")
+    rules = [line for one in wanted for line in _first_of(_rich_rules(one, name))]
+    if not rules:
+        return
+    if f"filter_{chain}_policy_{name}" not in theirs:
+        yield f"firewall-cmd --permanent --new-policy {name}"
+        yield f"firewall-cmd --permanent --policy {name} --add-ingress-zone ANY"
+        yield f"firewall-cmd --permanent --policy {name} --add-egress-zone {to}"
+    yield from rules
+    yield "firewall-cmd --reload"
+
+
+def _rich_rules(one: _Allowance, name: str) -> Iterator[str]:
+    start = f"firewall-cmd --permanent --policy {name} --add-rich-rule 'rule"
+    for address in _networks(one.to):
+        for port in [f"port port={_listed([each], '-')} protocol=tcp" for each in one.ports] or [_EVERY_PORT]:
+            yield f"{start} {_family(address)} destination address={address} {port} accept'"
+    for address in _networks(one.since):
+        yield f"{start} {_family(address)} source address={address} {_EVERY_PORT} accept'"
+
+
+def _family(address: str) -> str:
+    return f"family=ipv{6 if ':' in address else 4}"

@@ -1,0 +1,482 @@
+"""Everybody's packet filter rules, as nft prints them, and which of our packets they drop. Pure.
+
+Packets are followed through base chains and the chains that they call. A condition that cannot be told (an interface, a
+set, a limit) makes a match unsure: such a rule lets nothing pass for certain, and drops something of ours only if it
+names a port of ours. A look, not a proof.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Final
+
+from ftpdirector.change.flow import Flow, Stage
+from ftpdirector.model import IPAddress, PortRange
+
+_HOOK: Final = re.compile(r"type \S+ hook (\w+) (?:device \S+ )?priority ([^;]+); policy (\w+)")
+_TOKEN: Final = re.compile(r'"[^"]*"|\{[^}]*\}|[^\s{}"]+')
+_PRIORITIES: Final = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
+_DSTNAT: Final = _PRIORITIES["dstnat"]
+_FAMILIES: Final[Mapping[str, tuple[int, ...]]] = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
+_DEEPEST: Final = 16
+"""The kernel's own limit on jumps."""
+_OF_CLIENTS: Final = PortRange(1024, 65535)
+
+_Network = tuple[IPAddress, IPAddress]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain of somebody; `hook` is empty where packets come by a jump alone."""
+
+    table: str
+    name: str
+    rules: tuple[str, ...]
+    hook: str = ""
+    priority: int = 0
+    drops: bool = False
+    """By its policy."""
+
+    @property
+    def family(self) -> str:
+        """ip, ip6, inet and so on."""
+        return self.table.partition(" ")[0]
+
+    @cached_property
+    def stages(self) -> frozenset[Stage]:
+        """Which packets come by."""
+        match self.hook:
+            case "prerouting":
+                return frozenset({Stage.ARRIVED if self.priority < _DSTNAT else Stage.TRANSLATED})
+            case "input":
+                return frozenset({Stage.INPUT})
+            case "forward" | "postrouting":
+                return frozenset({Stage.FORWARD})
+            case _:
+                return frozenset()
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A rule, or with an empty one the policy, that drops what belongs to a flow from or to `addresses`."""
+
+    base: Chain
+    chain: Chain
+    rule: str
+    flow: Flow
+    addresses: frozenset[IPAddress]
+    in_doubt: bool
+    """It may be that it never gets there."""
+
+
+def parse(listing: str) -> list[Chain]:
+    """Every chain of `nft --stateless list ruleset`."""
+    found: list[Chain] = []
+    table = name = ""
+    rules: list[str] = []
+    for line in listing.splitlines():
+        text = line.strip()
+        if line.startswith("table "):
+            table = text.removeprefix("table ").removesuffix("{").strip()
+        elif text.startswith("chain ") and text.endswith("{"):
+            name, rules = text.removeprefix("chain ").removesuffix("{").strip(), []
+        elif text == "}" and name:
+            found.append(_chain(table, name, rules))
+            name = ""
+        elif name and text:
+            rules.append(text)
+    return found
+
+
+def _chain(table: str, name: str, rules: Sequence[str]) -> Chain:
+    base = _HOOK.match(rules[0]) if rules else None
+    if not base:
+        return Chain(table, name, tuple(rules))
+    return Chain(table, name, tuple(rules[1:]), base[1], _priority(base[2]), drops=base[3] == "drop")
+
+
+def _priority(text: str) -> int:
+    """`filter`, `dstnat + 10` or `-90`."""
+    words = text.replace("-", "- ").split()
+    by = int("".join(one for one in words if one not in _PRIORITIES) or 0)
+    return _PRIORITIES.get(words[0], 0) + by
+
+
+def drops(chains: Sequence[Chain], flows: Sequence[Flow]) -> Iterator[Drop]:
+    """What of the flows is dropped, and by whom."""
+    by_name = {(one.table, one.name): one for one in chains}
+    for base in chains:
+        for flow in flows:
+            if flow.stages & base.stages and flow.version in _FAMILIES.get(base.family, ()):
+                walk = _Walk(by_name, base, flow)
+                rest = walk.through(base, _Packets(flow.addresses))
+                yield from walk.found
+                if base.drops and rest.addresses:
+                    yield Drop(base, base, "", flow, rest.addresses, rest.in_doubt)
+
+
+@dataclass(frozen=True)
+class _Packets:
+    addresses: frozenset[IPAddress]
+    in_doubt: bool = False
+    """A rule that cannot be judged may have let them pass."""
+    is_sure: bool = True
+    """They are surely here."""
+    is_named: bool = False
+    """A rule that names their port led them here."""
+
+    def with_addresses(self, addresses: frozenset[IPAddress]) -> _Packets:
+        return replace(self, addresses=addresses)
+
+    def and_those(self, other: _Packets) -> _Packets:
+        return replace(self, addresses=self.addresses | other.addresses, in_doubt=self.in_doubt or other.in_doubt)
+
+
+_NOBODY: Final = _Packets(frozenset())
+
+
+@dataclass
+class _Walk:
+    chains: Mapping[tuple[str, str], Chain]
+    base: Chain
+    flow: Flow
+    found: list[Drop] = field(default_factory=list[Drop])
+    depth: int = 0
+    known: dict[tuple[str, _Packets], _Packets] = field(default_factory=dict[tuple[str, _Packets], _Packets])
+
+    def through(self, chain: Chain, packets: _Packets) -> _Packets:
+        """Those that come out at its end. The same packets pass a chain once, however many rules lead there."""
+        key = (chain.name, packets)
+        if key not in self.known:
+            self.known[key] = self._through(chain, packets)
+        return self.known[key]
+
+    def _through(self, chain: Chain, packets: _Packets) -> _Packets:
+        returned = _NOBODY
+        self.depth += 1
+        for text in chain.rules if self.depth <= _DEEPEST else ():
+            if not packets.addresses:
+                break
+            rule = _read(text)
+            for verdict in rule.verdicts(self.flow):
+                seen = _Match(packets.addresses)
+                for condition in rule.conditions:
+                    seen = condition.on(self.flow, self.base, seen)
+                if not seen.addresses:
+                    break
+                if not verdict.is_sure:
+                    seen = replace(seen, is_sure=False)
+                packets, returned = self.judged(verdict, seen, chain, text, packets, returned)
+        self.depth -= 1
+        return packets.and_those(returned) if packets.addresses else returned
+
+    def judged(
+        self, verdict: _Verdict, seen: _Match, chain: Chain, text: str, packets: _Packets, returned: _Packets
+    ) -> tuple[_Packets, _Packets]:
+        """Who goes on, and who has left this chain."""
+        others = packets.with_addresses(packets.addresses - seen.addresses)
+        here = packets.with_addresses(seen.addresses)
+        match verdict.word:
+            case "drop" | "reject":
+                is_named = packets.is_named or seen.is_named
+                if seen.is_sure and packets.is_sure:
+                    self.found.append(
+                        Drop(self.base, chain, text, self.flow, seen.addresses, packets.in_doubt and not seen.is_named)
+                    )
+                elif is_named and not seen.is_of_some_clients:
+                    self.found.append(Drop(self.base, chain, text, self.flow, seen.addresses, in_doubt=True))
+                return (others if seen.is_sure else packets), returned
+            case "accept" | "return" if not seen.is_sure:
+                return replace(packets, in_doubt=packets.in_doubt or not seen.is_partial), returned
+            case "accept":
+                return others, returned
+            case "return":
+                return others, here.and_those(returned)
+            case _:
+                return self.gone(verdict, seen, packets, returned)
+
+    def gone(self, verdict: _Verdict, seen: _Match, packets: _Packets, returned: _Packets) -> tuple[_Packets, _Packets]:
+        """Through another chain."""
+        target = self.chains.get((self.base.table, verdict.target))
+        if target is None:
+            return packets, returned
+        others = packets.with_addresses(packets.addresses - seen.addresses)
+        led = replace(
+            packets,
+            addresses=seen.addresses,
+            is_sure=packets.is_sure and seen.is_sure,
+            is_named=packets.is_named or (seen.is_named and not seen.is_of_some_clients),
+        )
+        back = self.through(target, led)
+        if not seen.is_sure:
+            return replace(packets, in_doubt=packets.in_doubt or back.addresses != seen.addresses), returned
+        back = replace(back, is_sure=packets.is_sure, is_named=packets.is_named)
+        if verdict.word == "goto":
+            return others, back.and_those(returned)
+        return others.and_those(back), returned
+
+
+@dataclass(frozen=True)
+class _Match:
+    """What of the packets a rule is for."""
+
+    addresses: frozenset[IPAddress]
+    is_sure: bool = True
+    is_partial: bool = False
+    """For some of the ports; others are surely left."""
+    is_named: bool = False
+    is_of_some_clients: bool = False
+
+
+_NONE: Final = _Match(frozenset())
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    word: str
+    target: str = ""
+    is_sure: bool = True
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """`subject` is what nft calls it; the empty one is a condition that cannot be told."""
+
+    subject: str = ""
+    values: str = ""
+    is_not: bool = False
+
+    def on(self, flow: Flow, base: Chain, seen: _Match) -> _Match:
+        """What is left of the match."""
+        match self.subject.split():
+            case [("ip" | "ip6") as family, ("saddr" | "daddr") as end]:
+                if flow.version != (4 if family == "ip" else 6):
+                    return _NONE
+                return self._by_address(flow, seen, flow.sources if end == "saddr" else flow.targets)
+            case ["tcp" | "th", "dport"]:
+                return self._by_port(seen, flow.to_ports or _OF_CLIENTS, is_ours=flow.to_ports is not None)
+            case ["tcp" | "th", "sport"]:
+                return self._by_port(seen, flow.from_ports) if flow.from_ports else replace(seen, is_sure=False)
+            case ["ct", "state"]:
+                return self._if(flow.state in self.words, seen)
+            case ["ct", "status"] if self.words == {"dnat"}:
+                return self._if(flow.is_translated, seen)
+            case ["protocol"]:
+                return self._if(bool(self.words & {"tcp", "6"}), seen)
+            case ["nfproto"]:
+                return self._if(f"ipv{flow.version}" in self.words, seen)
+            case ["interface"] if self.words == {"lo"}:
+                return self._if(False, seen)  # noqa: FBT003 - nothing of ours
+            case ["fib", "daddr", "type"] if self.words <= {"local", "broadcast", "multicast", "anycast"}:
+                is_local = base.hook == "input" or (Stage.ARRIVED in base.stages and bool(flow.targets))
+                return self._if(is_local and "local" in self.words, seen)
+            case _:
+                return replace(seen, is_sure=False)
+
+    @cached_property
+    def words(self) -> set[str]:
+        """The values as words."""
+        return {one.strip().strip('"') for one in self.values.strip("{} ").split(",")}
+
+    def _if(self, is_so: bool, seen: _Match) -> _Match:  # noqa: FBT001
+        return seen if is_so != self.is_not else _NONE
+
+    def _by_address(self, flow: Flow, seen: _Match, ours: frozenset[IPAddress]) -> _Match:
+        networks = _networks(self.values)
+        if not ours:
+            if any(int(first) == 0 and int(last) == 2**last.max_prefixlen - 1 for first, last in networks or ()):
+                return self._if(is_so=True, seen=seen)
+            return replace(seen, is_sure=False, is_of_some_clients=seen.is_of_some_clients or not self.is_not)
+        if networks is None:
+            return replace(seen, is_sure=False)
+        ordered = _in_order(seen.addresses)
+        inside = frozenset(
+            one
+            for first, last in networks
+            if first.version == flow.version
+            for one in ordered[bisect_left(ordered, int(first), key=int) : bisect_right(ordered, int(last), key=int)]
+        )
+        return replace(seen, addresses=seen.addresses - inside if self.is_not else inside)
+
+    def _by_port(self, seen: _Match, due: PortRange, *, is_ours: bool = True) -> _Match:
+        ranges = _ranges(self.values)
+        if ranges is None:
+            return replace(seen, is_sure=False)
+        touched = [one for one in ranges if one.first <= due.last and due.first <= one.last]
+        if not touched:
+            return self._if(is_so=False, seen=seen)
+        is_named = seen.is_named or (is_ours and not self.is_not)
+        if _covers(touched, due):
+            return replace(self._if(is_so=True, seen=seen), is_named=is_named)
+        return replace(seen, is_sure=False, is_partial=True, is_named=is_named)
+
+
+def _covers(ranges: Sequence[PortRange], ours: PortRange) -> bool:
+    after = ours.first
+    for one in sorted(ranges, key=lambda each: each.first):
+        if one.first > after:
+            return False
+        after = max(after, one.last + 1)
+    return after > ours.last
+
+
+@lru_cache(maxsize=64)
+def _in_order(addresses: frozenset[IPAddress]) -> tuple[IPAddress, ...]:
+    return tuple(sorted(addresses, key=int))
+
+
+@lru_cache(maxsize=1024)
+def _networks(values: str) -> tuple[_Network, ...] | None:
+    found: list[_Network] = []
+    for one in values.strip("{} ").split(","):
+        try:
+            first, _, last = one.strip().partition("-")
+            if last:
+                found.append((ipaddress.ip_address(first), ipaddress.ip_address(last)))
+            else:
+                network = ipaddress.ip_network(first, strict=False)
+                found.append((network.network_address, network.broadcast_address))
+        except ValueError:
+            return None
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _ranges(values: str) -> tuple[PortRange, ...] | None:
+    found: list[PortRange] = []
+    for one in values.strip("{} ").split(","):
+        first, _, last = one.strip().partition("-")
+        if not first.isdigit() or (last and not last.isdigit()):
+            return None
+        found.append(PortRange(int(first), int(last or first)))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    conditions: tuple[_Condition, ...]
+    verdict: _Verdict | None
+    by_state: Mapping[str, _Verdict] | None = None
+    unsure: tuple[_Verdict, ...] = ()
+
+    def verdicts(self, flow: Flow) -> tuple[_Verdict, ...]:
+        """What it may come to."""
+        if self.by_state is not None:
+            return (self.by_state[flow.state],) if flow.state in self.by_state else ()
+        return (self.verdict,) if self.verdict else self.unsure
+
+
+_OTHER_PROTOCOLS: Final = {
+    "udp", "icmp", "icmpv6", "sctp", "dccp", "udplite", "ah", "esp", "comp", "igmp", "arp",
+}  # fmt: skip
+_WITH_ONE_WORD: Final = {
+    "packets",
+    "bytes",
+    "prefix",
+    "level",
+    "flags",
+    "group",
+    "snaplen",
+    "queue-threshold",
+    "comment",
+}
+_SAYS_NOTHING: Final = {"counter", "log", "=="}
+_INTERFACES: Final = {"iif", "oif", "iifname", "oifname", "iifgroup", "oifgroup", "ibrname", "obrname"}
+_ENDS: Final = {"accept", "drop", "reject", "return", "jump", "goto", "queue"}
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> _Rule:
+    """A rule; words that say nothing here make it unsure."""
+    words: list[str] = _TOKEN.findall(text)
+    if " . " in text:  # several things at once, in a set
+        end = next((place for place, one in enumerate(words) if one in _ENDS), len(words))
+        return _Rule((_Condition(),), _verdict(words[end:]))
+    conditions: list[_Condition] = []
+    place = 0
+    while place < len(words):
+        word, rest = words[place], words[place + 1 :]
+        if word in _ENDS:
+            return _Rule(tuple(conditions), _verdict(words[place:]))
+        if rest[:2] and rest[0] == "set" and word in ("mark", "dscp", "priority"):
+            place += 3
+        elif word in _WITH_ONE_WORD and (word != "flags" or words[place - 1] != "tcp"):
+            place += 1 if rest[:1] and rest[0] in _ENDS else 2
+        elif word in _SAYS_NOTHING or (word in ("meta", "ct") and rest[1:2] == ["set"]):
+            place += 1
+        elif word == "vmap":
+            return _mapped(conditions, rest)
+        else:
+            subject, taken = _subject(word, rest)
+            place += taken
+            if words[place : place + 1] == ["vmap"]:
+                conditions.append(_Condition(subject))
+                continue
+            is_not = words[place : place + 1] == ["!="]
+            place += words[place : place + 1] in (["!="], ["=="])
+            if subject:
+                conditions.append(_Condition(subject, "".join(words[place : place + 1]), is_not=is_not))
+                place += 1
+            else:
+                conditions.append(_Condition())
+    return _Rule(tuple(conditions), None)
+
+
+def _subject(token: str, rest: Sequence[str]) -> tuple[str, int]:
+    """What is compared, and how many words say so; empty where it cannot be judged."""
+    match [token, *rest[:3]]:
+        case [("ip" | "ip6") as family, ("saddr" | "daddr") as end, *_]:
+            return f"{family} {end}", 2
+        case ["ip", "protocol", *_] | ["ip6", "nexthdr", *_] | ["meta", "l4proto", *_]:
+            return "protocol", 2
+        case ["meta", "nfproto", *_]:
+            return "nfproto", 2
+        case [("tcp" | "th") as protocol, ("dport" | "sport") as end, *_]:
+            return f"{protocol} {end}", 2
+        case ["ct", ("state" | "status") as part, *_]:
+            return f"ct {part}", 2
+        case ["ct", "original" | "reply", "ip" | "ip6", *_]:
+            return "ct other", 4
+        case ["ct", "original" | "reply", *_]:
+            return "ct other", 3
+        case ["ct", "direction" | "mark" | "helper" | "zone" | "expiration" | "l3proto" | "protocol", *_]:
+            return "ct other", 2
+        case ["fib", *_]:
+            words = [token, *rest]
+            taken = next((n for n, one in enumerate(words) if one in ("type", "oif", "oifname", "missing")), 0) + 1
+            return (" ".join(words[:taken]), taken)
+        case [one, *_] if one in _INTERFACES:
+            return "interface", 1
+        case [one, *_] if one in _OTHER_PROTOCOLS:
+            return "protocol", 0
+        case _:
+            return "", 1
+
+
+def _verdict(tokens: Sequence[str], *, is_sure: bool = True) -> _Verdict | None:
+    match tokens:
+        case [("jump" | "goto") as word, target, *_]:
+            return _Verdict(word, target, is_sure)
+        case [("accept" | "drop" | "reject" | "return") as word, *_]:
+            return _Verdict(word, "", is_sure)
+        case _:
+            return None
+
+
+def _mapped(conditions: Sequence[_Condition], rest: Sequence[str]) -> _Rule:
+    """`ct state vmap { established : accept, invalid : drop }` and the like."""
+    verdicts: dict[str, _Verdict] = {}
+    for one in rest[0].strip("{} ").split(",") if rest else ():
+        key, _, value = one.partition(" : ")
+        found = _verdict(value.split(), is_sure=False)
+        if found:
+            verdicts[key.strip()] = found
+    if conditions and conditions[-1].subject == "ct state":
+        sure = {key: replace(one, is_sure=True) for key, one in verdicts.items()}
+        return _Rule(tuple(conditions[:-1]), None, by_state=sure)
+    return _Rule((*conditions[:-1], _Condition()), None, unsure=tuple(dict.fromkeys(verdicts.values())))
