@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the tests with real programs need. Clients and libraries are installed; the three FTP servers, which conflict with
-# one another as packages, are unpacked below build/lab. Nothing is started, and no service is left enabled.
+# one another as packages, and firewalls are unpacked below build/lab. Nothing is started, and no service is left enabled.
 # Without root and without sudo it says what is missing, and the tests that need it are skipped with that reason.
 set -eu
 cd "$(dirname "$0")/.."
@@ -9,13 +9,16 @@ root=$PWD/build/lab/root
 clients="curl wget lftp tnftp ncftp"
 libraries="libhiredis0.14 libmemcached11 libmemcachedutil2 libwrap0 libsodium23 libpcre2-posix3"
 servers="vsftpd proftpd-core pure-ftpd"
+# Firewalls that run in network namespaces; as packages they would leave a service enabled here. And what they run on.
+firewalls="ufw firewalld python3-firewall python3-nftables"
+beside="iptables dbus-daemon python3-dbus python3-gi gir1.2-glib-2.0"
 
 missing=
-for package in $clients $libraries; do
+for package in $clients $libraries $beside; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
 done
 unpack=
-for package in $servers; do
+for package in $servers $firewalls; do
     [ -d "$root/$package/usr" ] || unpack="$unpack $package"
 done
 [ -n "$missing$unpack" ] || exit 0
