@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ftpdirector.change.foreign import obstacles
 from ftpdirector.cli import COMMANDS
 from ftpdirector.config.decode import decode
+from ftpdirector.engines.nftables.host import compile_host
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -48,3 +50,23 @@ def test_the_generated_pages_are_up_to_date() -> None:
         [sys.executable, str(ROOT / "docs/generate.py"), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "more"),
+    [
+        ("inet firewalld", "ct status dnat accept"),
+        ("ip filter", "jump ufw-before-forward"),
+        ("ip filter", "jump DOCKER-USER"),
+    ],
+)
+def test_what_to_tell_a_firewall_is_what_plan_says(table: str, more: str) -> None:
+    """Word for word, for the example that the page begins with."""
+    cluster = decode((ROOT / "examples/nftables-nat-slices.toml").read_text(), source="example")
+    setup = compile_host(cluster, None)
+    established = "" if "DOCKER" in more else "ct state established,related accept\n"
+    ruleset = f"table {table} {{\nchain FORWARD {{\ntype filter hook forward priority filter; policy drop;\n"
+    ruleset += f"{established}{more}\n}}\nchain {more.split()[-1]} {{\n}}\n}}\n"
+    [said] = obstacles(ruleset, marks=setup.marks, ports=setup.ports, flows=setup.flows)
+    page = (ROOT / "docs/how-to/nftables-engine.md").read_text()
+    assert "\n\n" + "\n".join(said.splitlines()[1:]) + "\n\n" in page

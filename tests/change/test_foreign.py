@@ -12,6 +12,7 @@ from ftpdirector.engines.nftables.host import compile_host as compile_nftables
 
 _CLUSTER = """
 engine = "{engine}"
+{host}
 [[virtual_server]]
 name = "ftp"
 address = ["192.0.2.10", "2001:db8:2::10"]
@@ -37,8 +38,8 @@ _CONTROL, _PASSIVE, _ACTIVE = (
 )
 
 
-def setup(engine: str = "nftables", more: str = "") -> HostSetup:
-    cluster = decode(_CLUSTER.format(engine=engine, more=more), source="test")
+def setup(engine: str = "nftables", more: str = "", host: str = "") -> HostSetup:
+    cluster = decode(_CLUSTER.format(engine=engine, more=more, host=host), source="test")
     return compile_nftables(cluster, None) if engine == "nftables" else compile_ipvs(cluster, None)
 
 
@@ -50,8 +51,8 @@ def ruleset(table: str, name: str, *rules: str, more: str = "") -> str:
     return f"table {table} {{\n{chain(name, *rules)}{more}}}\n"
 
 
-def said(text: str, *, engine: str = "nftables", more: str = "") -> list[str]:
-    due = setup(engine, more)
+def said(text: str, *, engine: str = "nftables", more: str = "", host: str = "") -> list[str]:
+    due = setup(engine, more, host)
     return list(obstacles(text, marks=[21, 22], ports=due.ports, flows=due.flows))
 
 
@@ -126,6 +127,25 @@ def test_a_rule_for_an_interface_leaves_a_doubt() -> None:
     for rule in ('iifname "lan0" accept', "tcp dport @open accept", "limit rate 9/second burst 5 packets accept"):
         [found, _] = said(forward(_STATES, rule, policy="drop"))
         assert "(unless a rule that cannot be judged lets it pass)" in found
+
+
+@pytest.mark.parametrize(
+    ("rules", "left"),
+    [
+        (['iifname "wan0" oifname "lan0" accept'], {_ACTIVE}),
+        (['iifname { "lan0", "dmz0" } accept'], {_CONTROL, _PASSIVE}),
+        (['iifname "lan*" accept', 'oifname != "wan0" accept'], set()),
+        (['iifname "docker0" accept', 'oif "docker0" accept'], {_CONTROL, _PASSIVE, _ACTIVE}),
+        (['iifname "wan0" jump aside', "accept"], {_CONTROL}),
+        (['iifname "dmz0" jump aside', "accept"], set()),
+    ],
+)
+def test_interfaces_that_the_file_names_leave_no_doubt(rules: list[str], left: set[str]) -> None:
+    host = '[host]\nexternal_interface = "wan0"\ninternal_interface = "lan0"'
+    text = forward(_STATES, *rules, policy="drop", more=chain("aside", "tcp dport 21 drop"))
+    found = said(text, host=host)
+    assert {what for what in (_CONTROL, _PASSIVE, _ACTIVE) if any(what in one for one in found)} == left
+    assert all("unless" not in one and "may drop" not in one for one in found)
 
 
 @pytest.mark.parametrize(

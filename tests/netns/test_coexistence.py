@@ -56,7 +56,7 @@ def place(hosts: Network) -> Iterator[Site]:
     with site(hosts) as made:
         made.write(text_of(NUMBERS))
         yield made
-        made.command("remove")
+        hosts.director.nft("flush ruleset")
 
 
 def session(hosts: Network, version: int) -> Session:
@@ -201,15 +201,12 @@ def test_a_rule_against_our_ports_is_said(
     director = hosts.director
     place.apply()
     director.run(*program.split(), given=rules)
-    try:
-        assert cannot_transfer(hosts, 4, monkeypatch)
-        [said, *_] = found = notes(place)
-        assert said.startswith(words)
-        for line in commands_in(found):
-            director.run("sh", "-ec", line)
-        transfer_in_every_mode(hosts)
-    finally:
-        director.nft("flush ruleset")
+    assert cannot_transfer(hosts, 4, monkeypatch)
+    [said, *_] = found = notes(place)
+    assert said.startswith(words)
+    for line in commands_in(found):
+        director.run("sh", "-ec", line)
+    transfer_in_every_mode(hosts)
 
 
 _HARMLESS = """table inet site {
@@ -239,8 +236,5 @@ def test_what_harms_no_transfer_is_not_said(hosts: Network, place: Site) -> None
     """Nothing of a transfer is for the director's host itself, so that its input chains are no matter."""
     place.apply()
     hosts.director.nft(_HARMLESS)
-    try:
-        assert notes(place) == []
-        transfer_in_every_mode(hosts)
-    finally:
-        hosts.director.nft("flush ruleset")
+    assert notes(place) == []
+    transfer_in_every_mode(hosts)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal
 
-from ftpdirector.model import IPAddress, PortRange
+from ftpdirector.model import HostSettings, IPAddress, PortRange
 
 State = Literal["new", "related", "established"]
 
@@ -34,6 +34,9 @@ class Flow:
     state: State = "new"
     is_translated: bool = False
     """Belongs to a connection whose destination was translated (ct status dnat)."""
+    comes_in: str | None = None
+    goes_out: str | None = None
+    """Interfaces, where they are known."""
 
     @property
     def addresses(self) -> frozenset[IPAddress]:
@@ -110,6 +113,16 @@ def active_data(addresses: frozenset[IPAddress], *, state: State = "new") -> tup
             state="established",
         ),
         Flow(purpose="packets of open connections", stages=_THROUGH, targets=addresses, state="established"),
+    )
+
+
+def between(flow: Flow, host: HostSettings) -> Flow:
+    """The same between the interfaces of this host."""
+    outside, inside = host.external_interface, host.internal_interface
+    return (
+        replace(flow, comes_in=outside, goes_out=inside)
+        if flow.targets
+        else replace(flow, comes_in=inside, goes_out=outside)
     )
 
 

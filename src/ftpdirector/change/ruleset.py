@@ -1,8 +1,8 @@
 """Everybody's packet filter rules, as nft prints them, and which of our packets they drop. Pure.
 
-Packets are followed through base chains and the chains that they call. A condition that cannot be told (an interface, a
-set, a limit) makes a match unsure: such a rule lets nothing pass for certain, and drops something of ours only if it
-names a port of ours. A look, not a proof.
+Packets are followed through base chains and the chains that they call. A condition that cannot be told (a set, a limit,
+an interface that the cluster file does not name) makes a match unsure: such a rule lets nothing pass for certain, and
+drops something of ours only if it names a port of ours. A look, not a proof.
 """
 
 from __future__ import annotations
@@ -270,8 +270,8 @@ class _Condition:
                 return self._if(bool(self.words & {"tcp", "6"}), seen)
             case ["nfproto"]:
                 return self._if(f"ipv{flow.version}" in self.words, seen)
-            case ["interface"] if self.words == {"lo"}:
-                return self._if(False, seen)  # noqa: FBT003 - nothing of ours
+            case ["interface", end]:
+                return self._by_interface(seen, flow.comes_in if end == "in" else flow.goes_out)
             case ["fib", "daddr", "type"] if self.words <= {"local", "broadcast", "multicast", "anycast"}:
                 is_local = base.hook == "input" or (Stage.ARRIVED in base.stages and bool(flow.targets))
                 return self._if(is_local and "local" in self.words, seen)
@@ -281,10 +281,18 @@ class _Condition:
     @cached_property
     def words(self) -> set[str]:
         """The values as words."""
-        return {one.strip().strip('"') for one in self.values.strip("{} ").split(",")}
+        return {one.strip().strip('"') for one in self.values.strip("{} ").split(",") if one}
 
     def _if(self, is_so: bool, seen: _Match) -> _Match:  # noqa: FBT001
         return seen if is_so != self.is_not else _NONE
+
+    def _by_interface(self, seen: _Match, ours: str | None) -> _Match:
+        if self.words == {"lo"}:
+            return self._if(is_so=False, seen=seen)
+        if ours is None or not self.words or "@" in self.values:
+            return replace(seen, is_sure=False)
+        is_so = any(ours.startswith(one[:-1]) if one.endswith("*") else ours == one for one in self.words)
+        return self._if(is_so=is_so, seen=seen)
 
     def _by_address(self, flow: Flow, seen: _Match, ours: frozenset[IPAddress]) -> _Match:
         networks = _networks(self.values)
@@ -386,7 +394,7 @@ _WITH_ONE_WORD: Final = {
     "comment",
 }
 _SAYS_NOTHING: Final = {"counter", "log", "=="}
-_INTERFACES: Final = {"iif", "oif", "iifname", "oifname", "iifgroup", "oifgroup", "ibrname", "obrname"}
+_INTERFACES: Final = {"iif": "in", "iifname": "in", "oif": "out", "oifname": "out"}
 _ENDS: Final = {"accept", "drop", "reject", "return", "jump", "goto", "queue"}
 
 
@@ -451,7 +459,7 @@ def _subject(token: str, rest: Sequence[str]) -> tuple[str, int]:
             taken = next((n for n, one in enumerate(words) if one in ("type", "oif", "oifname", "missing")), 0) + 1
             return (" ".join(words[:taken]), taken)
         case [one, *_] if one in _INTERFACES:
-            return "interface", 1
+            return f"interface {_INTERFACES[one]}", 1
         case [one, *_] if one in _OTHER_PROTOCOLS:
             return "protocol", 0
         case _:

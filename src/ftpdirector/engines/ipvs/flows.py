@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ftpdirector.change.flow import Flow, Stage, active_data, into_virtual, of_family
+from ftpdirector.change.flow import Flow, Stage, active_data, between, into_virtual, of_family
 from ftpdirector.model import Cluster, ForwardingMethod, PortRange, VirtualServer
 
 _TO_THIS_HOST: Final = frozenset({Stage.ARRIVED, Stage.TRANSLATED, Stage.INPUT})
@@ -13,9 +13,8 @@ _TO_THIS_HOST: Final = frozenset({Stage.ARRIVED, Stage.TRANSLATED, Stage.INPUT})
 
 def flows_of(cluster: Cluster) -> tuple[Flow, ...]:
     """Each once, in the order of the file. IPVS takes packets over after the input chains have seen them."""
-    return tuple(
-        dict.fromkeys(flow for one in cluster.virtual_servers for version in (4, 6) for flow in _flows(one, version))
-    )
+    every = (flow for one in cluster.virtual_servers for version in (4, 6) for flow in _flows(one, version))
+    return tuple(dict.fromkeys(between(flow, cluster.host) for flow in every))
 
 
 def _flows(virtual: VirtualServer, version: int) -> Iterator[Flow]:

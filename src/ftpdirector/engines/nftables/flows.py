@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ftpdirector.change.flow import Flow, Stage, State, active_data, into_virtual, of_family, to_servers
+from ftpdirector.change.flow import Flow, Stage, State, active_data, between, into_virtual, of_family, to_servers
 from ftpdirector.model import Cluster, ForwardingMethod, IPAddress, Placement, PortRange, VirtualServer
 
 _ARRIVED: Final = frozenset({Stage.ARRIVED})
@@ -13,9 +13,8 @@ _ARRIVED: Final = frozenset({Stage.ARRIVED})
 
 def flows_of(cluster: Cluster) -> tuple[Flow, ...]:
     """Each once, in the order of the file. Nothing of it is for the host itself."""
-    return tuple(
-        dict.fromkeys(flow for one in cluster.virtual_servers for version in (4, 6) for flow in _flows(one, version))
-    )
+    every = (flow for one in cluster.virtual_servers for version in (4, 6) for flow in _flows(one, version))
+    return tuple(dict.fromkeys(between(flow, cluster.host) for flow in every))
 
 
 def _flows(virtual: VirtualServer, version: int) -> Iterator[Flow]:
