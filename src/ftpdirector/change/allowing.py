@@ -133,7 +133,7 @@ def _ufw(one: _Allowance, base: Chain) -> Iterator[str]:
 
 def _iptables(one: _Allowance, base: Chain, family: int, chain: str) -> Iterator[str]:
     program = "iptables" if family == 4 else "ip6tables"
-    table = base.table.split()[1]
+    table = base.table.partition(" ")[2]
     start = f"{program}{'' if table == 'filter' else f' -t {table}'} -I {chain}"
     if one.is_of_open_connections:
         yield f"{start} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"

@@ -19,6 +19,7 @@ from ftpdirector.change.flow import Flow, Stage
 from ftpdirector.model import IPAddress, PortRange
 
 _HOOK: Final = re.compile(r"type \S+ hook (\w+) (?:device \S+ )?priority ([^;]+); policy (\w+)")
+_PRIORITY: Final = re.compile(r"([a-z]*) ?([+-]?) ?(\d*)", re.ASCII)
 _TOKEN: Final = re.compile(r'"[^"]*"|\{[^}]*\}|[^\s{}"]+')
 _PRIORITIES: Final = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
 _DSTNAT: Final = _PRIORITIES["dstnat"]
@@ -102,9 +103,9 @@ def _chain(table: str, name: str, rules: Sequence[str]) -> Chain:
 
 def _priority(text: str) -> int:
     """`filter`, `dstnat + 10` or `-90`."""
-    words = text.replace("-", "- ").split()
-    by = int("".join(one for one in words if one not in _PRIORITIES) or 0)
-    return _PRIORITIES.get(words[0], 0) + by
+    found = _PRIORITY.match(text)
+    name, sign, by = found.groups() if found else ("", "", "")
+    return _PRIORITIES.get(name, 0) + int(f"{sign}{by or 0}")
 
 
 def drops(chains: Sequence[Chain], flows: Sequence[Flow]) -> Iterator[Drop]:
