@@ -266,6 +266,12 @@ def test_ufw_docker_and_firewalld_are_told_in_their_own_words() -> None:
     ]
 
 
+def test_firewalld_is_told_first_for_its_reload_takes_rules_of_iptables_away() -> None:
+    hook = "type filter hook forward priority filter; policy drop;"
+    found = said(ruleset("ip filter", "FORWARD", hook) + ruleset("inet firewalld", "filter_FORWARD", hook))
+    assert [one.split(",")[0] for one in found] == ["firewalld is at work: inet firewalld", "ip filter"]
+
+
 @pytest.mark.parametrize("table", ["ip filter", "inet firewalld"])
 def test_many_real_servers_are_told_of_in_few_lines(table: str) -> None:
     """Every second address, so that no two of them are one network."""

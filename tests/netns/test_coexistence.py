@@ -162,6 +162,16 @@ def test_a_firewall_that_comes_later_is_said_by_the_next_plan(
         transfer_in_every_mode(hosts)
 
 
+@pytest.mark.parametrize("names", [("docker", "firewalld"), ("docker", "ufw")], ids=" and ".join)
+def test_two_firewalls(hosts: Network, place: Site, names: tuple[str, str]) -> None:
+    """What is said is typed line by line, although the reload of one takes rules of the other away."""
+    place.apply()
+    with firewall(names[0], hosts.director), firewall(names[1], hosts.director) as theirs:
+        allow(theirs, notes(place))
+        assert notes(place) == []
+        transfer_in_every_mode(hosts)
+
+
 _ASIDE = "-A FORWARD -p tcp -j ASIDE\n-A ASIDE -p tcp -m multiport --dports 20,21 -j REJECT --reject-with tcp-reset\n"
 
 

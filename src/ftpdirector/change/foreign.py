@@ -52,7 +52,9 @@ def _drops(chains: Sequence[Chain], flows: Sequence[Flow]) -> Iterator[str]:
             (one.base, one.base, "", owner, version) if is_default else (one.base, one.chain, one.rule, owner, version)
         )
         found.setdefault(key, []).append(one)
-    for (base, chain, rule, owner, _), each in found.items():
+    # Its reload takes away rules of iptables: those come after it.
+    in_order = sorted(found.items(), key=lambda item: item[0][3] != "firewalld")
+    for (base, chain, rule, owner, _), each in in_order:
         what = ", ".join(dict.fromkeys(one.flow.purpose for one in each))
         is_doubted = all(one.in_doubt for one in each)
         remedy = commands(owner, base, each, chains)
