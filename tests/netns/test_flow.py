@@ -1,0 +1,183 @@
+"""The rows of packet flows on real hosts: what the kernel tells of each packet is what the fake says of it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+from lab.netns.hosts import VIRTUAL, Network, missing, network
+
+from ftpdirector.change.setup import TABLE
+from tests.engines.nftables.flows import (
+    ACK,
+    OUTSIDE,
+    PORTS,
+    ROWS,
+    SERVERS,
+    Connect,
+    Drain,
+    Due,
+    Forget,
+    Row,
+    Say,
+    Stray,
+    World,
+    due,
+    through,
+)
+from tests.netns.table import boot
+from tests.netns.traces import Monitor, Record, monitor
+from tests.netns.wires import Wires, wires
+from tests.nft.fake import FakeSet
+from tests.nft.flow import Packet, Trace
+from tests.nft.language import parse_key, parse_value
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(missing()), reason=missing())]
+
+CASES = [pytest.param(row, version, id=f"{row.name} v{version}") for row in ROWS for version in row.versions]
+_FIRST_PORTS = itertools.count(22_000, PORTS)
+"""Each row has its own, below those that the kernel gives out by itself."""
+_KNOCK = 9_999
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Network]:
+    with network(len(SERVERS)) as made:
+        # A real server's own address is seen where the director leaves it alone.
+        made.client.ip(f"route add 198.51.100.0/24 via {OUTSIDE[4]}\nroute add 2001:db8:3::/64 via {OUTSIDE[6]}\n")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def kernel(hosts: Network) -> Iterator[Monitor]:
+    def knock() -> None:
+        with hosts.client.inside(), contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection((VIRTUAL[4], _KNOCK), 5.0).close()
+
+    with monitor(hosts.director, knock, _KNOCK) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("row", "version"), CASES)
+def test_the_kernel_does_the_same(hosts: Network, kernel: Monitor, row: Row, version: int) -> None:
+    site = Site(hosts, kernel, World(row, version, next(_FIRST_PORTS)))
+    with wires(hosts, site.world.names) as opened:
+        site.prepare(opened)
+        try:
+            last = [site.take(opened, one) for one in due(row, site.world.names)][-1]
+            site.compare_what_is_left()
+        finally:
+            hosts.director.nft("delete table inet watch\n")
+    assert last is not None
+    assert (site.world.names.seen(last), through(last.passed)) == (row.sees, row.through)
+    hosts.director.run("conntrack", "-F")
+
+
+class Site:
+    """A row's hosts, real ones, beside the same as values."""
+
+    def __init__(self, hosts: Network, kernel: Monitor, world: World) -> None:
+        self.hosts = hosts
+        self.kernel = kernel
+        self.world = world
+        self._places: dict[tuple[str, str], int] = {}
+
+    def prepare(self, opened: Wires) -> None:
+        names = self.world.names
+        ports = {one.port for virtual in names.cluster.virtual_servers for one in virtual.real_servers}
+        ports |= {one.packet.dport for one in due(self.world.row, names) if one.packet}
+        for host in self.hosts.servers:
+            opened.listen(host, sorted(ports))
+        opened.listen(self.hosts.client, names.ports[-1:])
+        boot(self.hosts.director, self.world.table)
+        self._read_rules()
+        self.kernel.watch(names.ports)
+
+    def take(self, opened: Wires, one: Due) -> Trace | None:
+        """One step; every packet of it, as the kernel told of it, goes through the fake as well."""
+        match one.step, one.packet:
+            case Connect(), Packet() as packet:
+                is_open = opened.connect(packet)
+                done = self.kernel.until(lambda each: _is(each, packet, ACK if is_open else packet.flags))
+            case Say(), Packet() as packet:
+                opened.say(packet)
+                done = self.kernel.until(lambda each: _is(each, packet, packet.flags))
+            case Stray(), Packet() as packet:
+                opened.stray(packet)
+                done = self.kernel.until(lambda each: _is(each, packet, packet.flags))
+            case Drain(servers), _:
+                self.hosts.director.nft(self.world.change(servers))
+                self._read_rules()
+                return None
+            case Forget(), _:
+                self.world.take(one)
+                self.hosts.director.run("conntrack", "-F")
+                return None
+            case _:
+                raise AssertionError(one)
+        traces = [(each, self._compare(each)) for each in done]
+        return next(trace for each, trace in traces if _is(each, packet, packet.flags))
+
+    def compare_what_is_left(self) -> None:
+        """Counters, what packets added, and the marks of connections."""
+        fake = self.world.flow.table
+        text = self.hosts.director.run("nft", "list", "table", *TABLE.split()).stdout
+        counted = {name: int(packets) for name, packets in re.findall(r"counter (\S+) \{\s+packets (\d+)", text)}
+        assert counted == fake.counters
+        filled = {
+            name: _elements(listed, fake.sets[name])
+            for name, listed in re.findall(r"^\t(?:set|map) (\S+) \{\n(.*?)^\t\}", text, re.MULTILINE | re.DOTALL)
+            if "dynamic" in fake.sets[name].flags
+        }
+        assert filled == {
+            name: {key: each.value for key, each in one.elements.items()}
+            for name, one in fake.sets.items()
+            if "dynamic" in one.flags
+        }
+        listed = self.hosts.director.run("conntrack", "-L", "-f", f"ipv{self.world.names.version}").stdout
+        marks = {
+            (int(port), int(to)): int(mark)
+            for port, to, mark in re.findall(r"^tcp .*?sport=(\d+) dport=(\d+) .* mark=(\d+)", listed, re.MULTILINE)
+        }
+        for known in self.world.flow.connections.values():
+            assert marks[known.original[1], known.original[3]] == known.mark, listed
+
+    def _read_rules(self) -> None:
+        """Where the rules stand, by what a trace may call them: nft's words, or the handle."""
+        self._places, chain, place = {}, "", 0
+        text = self.hosts.director.run("nft", "--stateless", "--handle", "list", "table", *TABLE.split()).stdout
+        for words, handle in re.findall(r"^\t+(.+) # (handle \d+)$", text, re.MULTILINE):
+            opens = re.fullmatch(r"\w+ (\S+) \{", words)
+            if opens:
+                chain, place = opens[1], 0
+            else:
+                assert (chain, words) not in self._places
+                self._places[chain, words] = self._places[chain, handle] = place
+                place += 1
+
+    def _compare(self, told: Record) -> Trace:
+        trace = self.world.flow.send(told.came)
+        passed = [(chain, self._places[chain, text]) for chain, text in told.passed]
+        assert passed == [(one.chain, one.place) for one in trace.passed], told
+        assert told.verdict == ("accept" if trace.verdict == "accept" else "drop"), told
+        if told.verdict == "accept":
+            assert (told.seen, told.is_local) == (trace.packet, trace.is_local)
+        return trace
+
+
+def _is(told: Record, packet: Packet, flags: int) -> bool:
+    return told.came.tuple == packet.tuple and told.came.flags == flags
+
+
+def _elements(text: str, one: FakeSet) -> dict[object, object]:
+    listed = text.partition("elements = {")[2].rpartition("}")[0]
+    found: dict[object, object] = {}
+    for element in filter(None, map(str.strip, listed.split(","))):
+        key, _, value = element.partition(" : ")
+        words = re.split(r" (?:timeout|expires|ct count)", key)[0]
+        found[parse_key(words, one.types.keys)] = parse_value(value, one.types.values) if one.types.values else None
+    return found

@@ -1,0 +1,79 @@
+"""The steps of a row of packet flows on real hosts: connections that stay open, and packets of no connection."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+
+from lab.netns.hosts import Host, Network
+
+from tests.engines.nftables.flows import SERVERS, Names
+from tests.nft.flow import Packet
+
+_PATIENCE_S = 5.0
+_CHECKSUM_AT = 16
+
+
+class Wires:
+    """Sockets of one row."""
+
+    def __init__(self, hosts: Network, names: Names, opened: contextlib.ExitStack) -> None:
+        self._hosts = hosts
+        self._by_address = {
+            names.address(name): hosts.servers[SERVERS[name] - 1] if name in SERVERS else hosts.client
+            for name in ("client", "stranger", "third", *SERVERS)
+        }
+        self._family = socket.AF_INET if names.version == 4 else socket.AF_INET6
+        self._opened = opened
+        self._connections: dict[tuple[object, ...], socket.socket] = {}
+
+    def listen(self, host: Host, ports: Sequence[int]) -> None:
+        """The kernel answers; nobody has to accept."""
+        for port in ports:
+            with host.inside():
+                self._opened.enter_context(socket.create_server(("", port), family=self._family))
+
+    def connect(self, packet: Packet) -> bool:
+        """False where it is reset."""
+        with self._by_address[packet.source].inside():
+            made = socket.socket(self._family)
+        self._opened.enter_context(made)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # It ends by a reset: nothing of it is left on the wire when the next row begins.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        made.settimeout(_PATIENCE_S)
+        made.bind((str(packet.source), packet.sport))
+        try:
+            made.connect((str(packet.destination), packet.dport))
+        except ConnectionRefusedError:
+            return False
+        self._connections[packet.tuple] = made
+        return True
+
+    def say(self, packet: Packet) -> None:
+        self._connections[packet.tuple].sendall(b"NOOP\r\n")
+
+    def stray(self, packet: Packet) -> None:
+        """One packet, from nowhere."""
+        with self._by_address[packet.source].inside():
+            sender = socket.socket(self._family, socket.SOCK_RAW, socket.IPPROTO_TCP)
+        with sender:
+            sender.bind((str(packet.source), 0))
+            sender.sendto(_segment(packet), (str(packet.destination), 0))
+
+
+@contextlib.contextmanager
+def wires(hosts: Network, names: Names) -> Iterator[Wires]:
+    with contextlib.ExitStack() as opened:
+        yield Wires(hosts, names, opened)
+
+
+def _segment(packet: Packet) -> bytes:
+    head = struct.pack("!HHIIBBHHH", packet.sport, packet.dport, 1, 1, 5 << 4, packet.flags, 1_024, 0, 0)
+    ends = packet.source.packed + packet.destination.packed
+    total = sum(struct.unpack(f"!{(len(ends) + len(head)) // 2}H", ends + head)) + socket.IPPROTO_TCP + len(head)
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return head[:_CHECKSUM_AT] + struct.pack("!H", ~total & 0xFFFF) + head[_CHECKSUM_AT + 2 :]
