@@ -101,39 +101,418 @@ class Row:
 
 _CHOSEN: Final = "choose control forward session limits"
 _LET_IN: Final = "choose forward gate"
-_PERSISTENT: Final = {"persistence_timeout": "1h"}
+_KEPT: Final = {"persistence_timeout": "1h"}
 _BY_PERSISTENCE: Final = {"placement": "persistence"}
+_FULLNAT: Final = {"forwarding": "fullnat"}
+_FIRST, _SECOND = Connect("client", "virtual:21"), Connect("stranger", "virtual:21")
+"""By turns: the client has a session with alpha then, and the stranger one with beta."""
 
 ROWS: Final = (
+    # Control connections: whose turn it is.
     Row(
         name="a client connects",
-        steps=[Connect("client", "virtual:21")],
+        steps=[_FIRST],
         sees="client -> alpha:21, sessions_ftp",
         through=_CHOSEN,
     ),
     Row(
         name="the next one goes to the next",
-        steps=[Connect("client", "virtual:21"), Connect("stranger", "virtual:21")],
+        steps=[_FIRST, _SECOND],
         sees="stranger -> beta:21, sessions_ftp",
         through=_CHOSEN,
     ),
     Row(
+        name="after the last the first has its turn",
+        steps=[_FIRST, _SECOND, _FIRST],
+        sees="client -> alpha:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="weights say who comes twice",
+        steps=[_FIRST, _SECOND],
+        settings={"scheduler": "wrr", "weights": {1: 3, 2: 1}},
+        sees="stranger -> alpha:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="who has no weight gets nobody",
+        steps=[_FIRST, _SECOND],
+        settings={"weights": {1: 0}},
+        sees="stranger -> beta:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="another port here and another there",
+        steps=[Connect("client", "virtual:2100")],
+        settings={"port": 2100, "real_port": 2121},
+        sees="client -> alpha:2121, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="a hashed client comes to its own server",
+        steps=[Connect("third", "virtual:21")],
+        settings={"scheduler": "sh"},
+        sees="third -> beta:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="and to it again, whoever came between",
+        steps=[Connect("third", "virtual:21"), _FIRST, _SECOND, Connect("third", "virtual:21")],
+        settings={"scheduler": "mh"},
+        sees="third -> beta:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="a hashed client moves when its server is drained",
+        steps=[Drain(("beta",)), Connect("third", "virtual:21")],
+        settings={"scheduler": "mh"},
+        sees="third -> alpha:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    # Nobody to go to.
+    Row(
+        name="nobody is offered",
+        steps=[Drain(("alpha", "beta")), _FIRST],
+        sees="reset, unserved",
+        through="choose refuse",
+    ),
+    Row(
+        name="one is offered again",
+        steps=[Drain(("alpha", "beta")), Drain(("alpha",)), _FIRST],
+        sees="client -> beta:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="a part of the range that nobody has",
+        steps=[_FIRST, Connect("client", "virtual:nobody")],
+        sees="reset, unserved",
+        through="refuse",
+    ),
+    Row(
+        name="the port of active data, from outside",
+        steps=[_FIRST, Connect("client", "virtual:20")],
+        sees="reset, unserved",
+        through="refuse",
+    ),
+    Row(
+        name="a port that FTP does not use",
+        steps=[_FIRST, Connect("client", "virtual:80")],
+        sees="the director's own",
+        through="",
+    ),
+    # Drains.
+    Row(
+        name="a drained server gets no session",
+        steps=[_FIRST, Drain(("alpha",)), _SECOND, _FIRST],
+        sees="client -> beta:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="a drained server's session goes on",
+        steps=[_FIRST, Drain(("alpha",)), Say("client")],
+        sees="client -> alpha:21",
+        through="forward session",
+    ),
+    Row(
+        name="and opens data connections",
+        steps=[_FIRST, Drain(("alpha",)), Connect("client", "virtual:alpha")],
+        sees="client -> alpha:slice",
+        through=_LET_IN,
+    ),
+    # The gate of slices.
+    Row(
         name="a data connection to the slice of the client's own server",
-        steps=[Connect("client", "virtual:21"), Connect("client", "virtual:alpha")],
+        steps=[_FIRST, Connect("client", "virtual:alpha")],
         sees="client -> alpha:slice",
         through=_LET_IN,
     ),
     Row(
         name="a data connection from somebody else",
-        steps=[Connect("client", "virtual:21"), Connect("stranger", "virtual:alpha")],
+        steps=[_FIRST, Connect("stranger", "virtual:alpha")],
         sees="reset, gate",
         through=_LET_IN,
     ),
+    Row(
+        name="a data connection from another server's client",
+        steps=[_FIRST, _SECOND, Connect("stranger", "virtual:alpha")],
+        sees="reset, gate",
+        through=_LET_IN,
+    ),
+    Row(
+        name="a SYN of a control connection admits nobody",
+        steps=[Stray("client", "virtual:21", SYN), Connect("client", "virtual:beta")],
+        sees="reset, gate",
+        through=_LET_IN,
+    ),
+    Row(
+        name="what goes on in a data connection meets no rule",
+        steps=[_FIRST, Connect("client", "virtual:alpha"), Say("client", 1)],
+        sees="client -> alpha:slice",
+        through="",
+    ),
+    # Limits.
+    Row(
+        name="above the limit of one client",
+        steps=[_FIRST, _FIRST],
+        settings={"max_sessions_per_client": 1},
+        sees="reset, refused_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="the limit of one client is not that of another",
+        steps=[_FIRST, _FIRST, _SECOND],
+        settings={"max_sessions_per_client": 1},
+        sees="stranger -> alpha:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="above the limit of all",
+        steps=[_FIRST, _SECOND],
+        settings={"max_sessions": 1},
+        sees="reset, refused_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="data connections are no sessions",
+        steps=[_FIRST, Connect("client", "virtual:alpha"), Connect("client", "virtual:alpha")],
+        settings={"max_sessions_per_client": 1, "max_sessions": 1},
+        sees="client -> alpha:slice",
+        through=_LET_IN,
+    ),
+    # Packets of no connection.
     Row(
         name="a packet of no connection",
         steps=[Stray("client", "virtual:21")],
         sees="dropped, strays",
         through="prerouting stray",
+    ),
+    Row(
+        name="an answer to nothing",
+        steps=[Stray("client", "virtual:21", SYN | ACK)],
+        sees="dropped, strays",
+        through="prerouting stray",
+    ),
+    Row(
+        name="a reset of nothing",
+        steps=[Stray("client", "virtual:alpha", RST)],
+        sees="dropped, strays",
+        through="prerouting stray",
+    ),
+    Row(
+        name="an end of nothing",
+        steps=[Stray("client", "virtual:nobody", FIN | ACK)],
+        sees="dropped, strays",
+        through="prerouting stray",
+    ),
+    Row(
+        name="a packet of no connection, and not for FTP",
+        steps=[Stray("client", "virtual:80")],
+        sees="the director's own",
+        through="prerouting",
+    ),
+    Row(
+        name="a client goes on after a failover",
+        steps=[_FIRST, Forget(), Say("client")],
+        sees="dropped, strays",
+        through="prerouting stray",
+    ),
+    Row(
+        name="a real server goes on after a failover",
+        steps=[Stray("alpha:21", "client:data", PSH | ACK)],
+        sees="dropped, strays",
+        through="prerouting stray",
+    ),
+    Row(
+        name="a real server goes on with what is not FTP",
+        steps=[Stray("alpha:80", "client:data", PSH | ACK)],
+        sees="alpha -> client:data",
+        through="prerouting",
+    ),
+    # Active data connections.
+    Row(
+        name="a real server connects to its client",
+        steps=[_FIRST, Connect("alpha:20", "client:data")],
+        sees="virtual -> client:data",
+        through="postrouting",
+    ),
+    Row(
+        name="from whatever port",
+        steps=[_FIRST, Connect("alpha", "client:data")],
+        sees="virtual -> client:data",
+        through="postrouting",
+    ),
+    Row(
+        name="a real server connects to a stranger",
+        steps=[_FIRST, Connect("alpha:20", "stranger:data")],
+        sees="alpha -> stranger:data",
+        through="",
+    ),
+    Row(
+        name="a real server connects to another server's client",
+        steps=[_FIRST, Connect("beta:20", "client:data")],
+        sees="beta -> client:data",
+        through="",
+    ),
+    # Persistence.
+    Row(
+        name="a client keeps its server",
+        steps=[_FIRST, _FIRST],
+        settings=_KEPT,
+        sees="client -> alpha:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="another client has its own",
+        steps=[_FIRST, _FIRST, _SECOND],
+        settings=_KEPT,
+        sees="stranger -> beta:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="a network of clients keeps one server",
+        steps=[_FIRST, _SECOND],
+        settings={**_KEPT, "persistence_granularity": 24},
+        sees="stranger -> alpha:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="a client moves when its server is drained",
+        steps=[_FIRST, Drain(("alpha",)), _FIRST],
+        settings=_KEPT,
+        sees="client -> beta:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="and stays when that one returns",
+        steps=[_FIRST, Drain(("alpha",)), _FIRST, Drain(), _FIRST],
+        settings=_KEPT,
+        sees="client -> beta:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    # Placement persistence: the port says nothing, the client does.
+    Row(
+        name="data follows the client's session",
+        steps=[_FIRST, _SECOND, Connect("stranger", "virtual:10007")],
+        settings=_BY_PERSISTENCE,
+        sees="stranger -> beta:10007",
+        through="choose passive",
+    ),
+    Row(
+        name="data of somebody without a session",
+        steps=[_FIRST, Connect("stranger", "virtual:10007")],
+        settings=_BY_PERSISTENCE,
+        sees="reset, unserved",
+        through="choose refuse",
+    ),
+    Row(
+        name="data after the last word of two sessions",
+        steps=[
+            _FIRST,
+            Drain(("alpha",)),
+            _FIRST,
+            Say("client", 1),
+            Say("client", 0),
+            Connect("client", "virtual:10007"),
+        ],
+        settings=_BY_PERSISTENCE,
+        sees="client -> alpha:10007",
+        through="choose passive",
+    ),
+    Row(
+        name="data after the other one's last word",
+        steps=[
+            _FIRST,
+            Drain(("alpha",)),
+            _FIRST,
+            Say("client", 0),
+            Say("client", 1),
+            Connect("client", "virtual:10007"),
+        ],
+        settings=_BY_PERSISTENCE,
+        sees="client -> beta:10007",
+        through="choose passive",
+    ),
+    # Placement helper: the kernel reads, and expects the data connections that it has read of.
+    Row(
+        name="the helper is to read a control connection",
+        steps=[_FIRST],
+        settings={"placement": "helper"},
+        sees="client -> alpha:21, sessions_ftp",
+        through=f"prerouting {_CHOSEN}",
+    ),
+    Row(
+        name="data that the helper has not read of",
+        steps=[_FIRST, Connect("client", "virtual:10007")],
+        settings={"placement": "helper"},
+        sees="reset, unserved",
+        through="refuse",
+    ),
+    # Forwarding fullnat: real servers see the director.
+    Row(
+        name="fullnat: a client connects",
+        steps=[_FIRST],
+        settings=_FULLNAT,
+        sees="inside -> alpha:21, sessions_ftp",
+        through=f"{_CHOSEN} postrouting",
+    ),
+    Row(
+        name="fullnat: a data connection",
+        steps=[_FIRST, Connect("client", "virtual:alpha")],
+        settings=_FULLNAT,
+        sees="inside -> alpha:slice",
+        through=f"{_LET_IN} postrouting",
+    ),
+    Row(
+        name="fullnat: a data connection from somebody else",
+        steps=[_FIRST, Connect("stranger", "virtual:alpha")],
+        settings=_FULLNAT,
+        sees="reset, gate",
+        through=_LET_IN,
+    ),
+    Row(
+        name="fullnat: data follows the client's session",
+        steps=[_FIRST, _SECOND, Connect("stranger", "virtual:10007")],
+        settings={**_FULLNAT, **_BY_PERSISTENCE},
+        sees="inside -> beta:10007",
+        through="choose passive postrouting",
+    ),
+    Row(
+        name="fullnat: a real server connects to its client",
+        steps=[_FIRST, Connect("alpha:20", "client:data")],
+        settings=_FULLNAT,
+        sees="alpha -> client:data",
+        through="",
+    ),
+    # Two virtual servers with one passive range between them.
+    Row(
+        name="the second port has a turn of its own",
+        steps=[_FIRST, Connect("client", "virtual:2121")],
+        second_port=2121,
+        sees="client -> alpha:21, sessions_second",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="a session by the second port admits to the range of both",
+        steps=[_FIRST, Connect("stranger", "virtual:2121"), Connect("stranger", "virtual:alpha")],
+        second_port=2121,
+        sees="stranger -> alpha:slice",
+        through=_LET_IN,
+    ),
+    Row(
+        name="both ports have limits of their own",
+        steps=[_FIRST, Connect("client", "virtual:2121"), Connect("client", "virtual:2121")],
+        second_port=2121,
+        settings={"max_sessions_per_client": 1},
+        sees="reset, refused_second",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="a client that is kept is kept by both ports",
+        steps=[_FIRST, _SECOND, Connect("stranger", "virtual:2121")],
+        second_port=2121,
+        settings=_BY_PERSISTENCE,
+        sees="stranger -> beta:21, sessions_second",
+        through=_CHOSEN,
     ),
 )
 
