@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from lab.netns.hosts import VIRTUAL, Network, missing, network
+from lab.netns.hosts import CLIENTS, VIRTUAL, Network, missing, network
 
 from ftpdirector.change.setup import TABLE
 from tests.engines.nftables.flows import (
@@ -22,6 +22,7 @@ from tests.engines.nftables.flows import (
     Drain,
     Due,
     Forget,
+    Lapse,
     Row,
     Say,
     Stray,
@@ -49,6 +50,10 @@ def hosts() -> Iterator[Network]:
     with network(len(SERVERS)) as made:
         # A real server's own address is seen where the director leaves it alone.
         made.client.ip(f"route add 198.51.100.0/24 via {OUTSIDE[4]}\nroute add 2001:db8:3::/64 via {OUTSIDE[6]}\n")
+        made.client.nft(
+            "table inet silent {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n"
+            f"\t\tip daddr {CLIENTS[4][3]} drop\n\t\tip6 daddr {CLIENTS[6][3]} tcp sport 0-65535 drop\n\t}}\n}}\n"
+        )
         yield made
 
 
@@ -64,6 +69,7 @@ def kernel(hosts: Network) -> Iterator[Monitor]:
 
 @pytest.mark.parametrize(("row", "version"), CASES)
 def test_the_kernel_does_the_same(hosts: Network, kernel: Monitor, row: Row, version: int) -> None:
+    hosts.director.run("conntrack", "-F")
     site = Site(hosts, kernel, World(row, version, next(_FIRST_PORTS)))
     with wires(hosts, site.world.names) as opened:
         site.prepare(opened)
@@ -74,7 +80,6 @@ def test_the_kernel_does_the_same(hosts: Network, kernel: Monitor, row: Row, ver
             hosts.director.nft("delete table inet watch\n")
     assert last is not None
     assert (site.world.names.seen(last), through(last.passed)) == (row.sees, row.through)
-    hosts.director.run("conntrack", "-F")
 
 
 class Site:
@@ -116,6 +121,12 @@ class Site:
             case Forget(), _:
                 self.world.take(one)
                 self.hosts.director.run("conntrack", "-F")
+                return None
+            case Lapse(), _:
+                self.world.take(one)
+                self.hosts.director.nft(
+                    "".join(f"flush {kind} {TABLE} {name}\n" for kind, name in self.world.lapsing())
+                )
                 return None
             case _:
                 raise AssertionError(one)

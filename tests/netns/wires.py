@@ -23,7 +23,7 @@ class Wires:
         self._hosts = hosts
         self._by_address = {
             names.address(name): hosts.servers[SERVERS[name] - 1] if name in SERVERS else hosts.client
-            for name in ("client", "stranger", "third", *SERVERS)
+            for name in ("client", "stranger", "third", "silent", *SERVERS)
         }
         self._family = socket.AF_INET if names.version == 4 else socket.AF_INET6
         self._opened = opened

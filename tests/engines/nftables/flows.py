@@ -1,7 +1,8 @@
 """Packet flows as rows: what hosts do one after the other, and what becomes of the last packet of it.
 
 The rows are walked over the fake (test_flow.py, here) and sent over real wires (tests/netns/test_flow.py). They name
-hosts of lab.netns: `client`, `stranger` and `third` outside, `alpha` and `beta` inside, `virtual` between them.
+hosts of lab.netns: `client`, `stranger` and `third` outside, `alpha` and `beta` inside, `virtual` between them;
+`silent` is outside too, and no answer reaches it.
 """
 
 from __future__ import annotations
@@ -64,13 +65,18 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class Lapse:
+    """All that packets have put there with a timeout is forgotten: everybody was silent for long."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """These get nothing new from here on; the table is changed, not made anew."""
 
     servers: tuple[str, ...] = ()
 
 
-Step = Connect | Stray | Say | Forget | Drain
+Step = Connect | Stray | Say | Forget | Lapse | Drain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +246,7 @@ ROWS: Final = (
     ),
     Row(
         name="a SYN of a control connection admits nobody",
-        steps=[Stray("client", "virtual:21", SYN), Connect("client", "virtual:beta")],
+        steps=[Stray("silent", "virtual:21", SYN), Stray("silent", "virtual:alpha", SYN)],
         sees="reset, gate",
         through=_LET_IN,
     ),
@@ -249,6 +255,18 @@ ROWS: Final = (
         steps=[_FIRST, Connect("client", "virtual:alpha"), Say("client", 1)],
         sees="client -> alpha:slice",
         through="",
+    ),
+    Row(
+        name="after long silence nobody is admitted",
+        steps=[_FIRST, Lapse(), Connect("client", "virtual:alpha")],
+        sees="reset, gate",
+        through=_LET_IN,
+    ),
+    Row(
+        name="but the command that asks for a data connection admits again",
+        steps=[_FIRST, Lapse(), Say("client"), Connect("client", "virtual:alpha")],
+        sees="client -> alpha:slice",
+        through=_LET_IN,
     ),
     # Limits.
     Row(
@@ -389,6 +407,27 @@ ROWS: Final = (
         sees="client -> beta:21, sessions_ftp",
         through=_CHOSEN,
     ),
+    Row(
+        name="a client keeps its server from its first packet on",
+        steps=[Stray("silent", "virtual:21", SYN), Stray("silent", "virtual:21", SYN)],
+        settings=_KEPT,
+        sees="silent -> alpha:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="after long silence a client is a new one",
+        steps=[_FIRST, Lapse(), _FIRST],
+        settings=_KEPT,
+        sees="client -> beta:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="but each packet of a session keeps it",
+        steps=[_FIRST, Lapse(), Say("client"), _FIRST],
+        settings=_KEPT,
+        sees="client -> alpha:21, sessions_ftp",
+        through=_CHOSEN,
+    ),
     # Placement persistence: the port says nothing, the client does.
     Row(
         name="data follows the client's session",
@@ -437,7 +476,7 @@ ROWS: Final = (
         name="the helper is to read a control connection",
         steps=[_FIRST],
         settings={"placement": "helper"},
-        sees="client -> alpha:21, sessions_ftp",
+        sees="client -> alpha:21, sessions_ftp, read by the helper",
         through=f"prerouting {_CHOSEN}",
     ),
     Row(
@@ -507,12 +546,66 @@ ROWS: Final = (
         through=_CHOSEN,
     ),
     Row(
+        name="both together have limits of their own",
+        steps=[_FIRST, Connect("client", "virtual:2121"), Connect("stranger", "virtual:2121")],
+        second_port=2121,
+        settings={"max_sessions": 1},
+        sees="reset, refused_second",
+        through=_CHOSEN,
+    ),
+    Row(
         name="a client that is kept is kept by both ports",
         steps=[_FIRST, _SECOND, Connect("stranger", "virtual:2121")],
         second_port=2121,
         settings=_BY_PERSISTENCE,
         sees="stranger -> beta:21, sessions_second",
         through=_CHOSEN,
+    ),
+    Row(
+        name="a new client of the second port is kept by it",
+        steps=[_FIRST, Stray("silent", "virtual:2121", SYN), _SECOND, Stray("silent", "virtual:2121", SYN)],
+        second_port=2121,
+        settings=_BY_PERSISTENCE,
+        sees="silent -> alpha:21, sessions_second",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="a client of the second port moves when its server is drained",
+        steps=[Connect("client", "virtual:2121"), Drain(("alpha",)), Connect("client", "virtual:2121")],
+        second_port=2121,
+        settings=_BY_PERSISTENCE,
+        sees="client -> beta:21, sessions_second",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="a session by the second port keeps its client",
+        steps=[
+            Connect("client", "virtual:21"),
+            Connect("stranger", "virtual:2121"),
+            Connect("client", "virtual:2121"),
+            Lapse(),
+            Say("client", 1),
+            Connect("client", "virtual:2121"),
+        ],
+        second_port=2121,
+        settings=_BY_PERSISTENCE,
+        sees="client -> alpha:21, sessions_second",
+        through=_CHOSEN,
+    ),
+    Row(
+        name="data after the last word on the second port",
+        steps=[
+            Connect("client", "virtual:2121"),
+            Drain(("alpha",)),
+            Connect("client", "virtual:21"),
+            Say("client", 1),
+            Say("client", 0),
+            Connect("client", "virtual:10007"),
+        ],
+        second_port=2121,
+        settings=_BY_PERSISTENCE,
+        sees="client -> alpha:10007",
+        through="choose passive",
     ),
 )
 
@@ -557,18 +650,19 @@ class Names:
                 seen = f"{names[packet.source]} -> {names[packet.destination]}:{port}"
             case verdict:
                 seen = {"drop": "dropped", "reset": "reset"}[verdict]
-        return ", ".join([seen, *trace.counted])
+        return ", ".join([seen, *trace.counted, *(["read by the helper"] if trace.helper else [])])
 
     def _slices(self) -> dict[int, str]:
         return {one.ports.first: "slice" for one in slices_of(self.cluster, self.cluster.virtual_servers[0])}
 
     def _all(self) -> dict[str, str]:
         version = self.version
-        client, stranger, third, *_ = CLIENTS[version]
+        client, stranger, third, silent = CLIENTS[version]
         return {
             "client": client,
             "stranger": stranger,
             "third": third,
+            "silent": silent,
             "virtual": VIRTUAL[version],
             "inside": INSIDE[version],
             "outside": OUTSIDE[version],
@@ -609,7 +703,7 @@ def due(row: Row, names: Names) -> Iterator[Due]:
                 yield Due(step, packet)
             case Say(who, place):
                 yield Due(step, replace(opened[who][place], flags=PSH | ACK))
-            case Forget() | Drain():
+            case Forget() | Lapse() | Drain():
                 yield Due(step)
 
 
@@ -637,6 +731,11 @@ class World:
         self.table = after
         return text
 
+    def lapsing(self) -> list[tuple[str, str]]:
+        """The sets and maps that forget: kind and name."""
+        sets = self.flow.table.sets.items()
+        return [("map" if one.types.values else "set", name) for name, one in sets if "timeout" in one.flags]
+
     def take(self, one: Due) -> Trace | None:
         match one.step, one.packet:
             case Connect(), Packet() as packet:
@@ -647,6 +746,9 @@ class World:
                 self.change(servers)
             case Forget(), _:
                 self.flow.forget()
+            case Lapse(), _:
+                for _, name in self.lapsing():
+                    self.flow.table.sets[name].elements.clear()
             case _:
                 raise AssertionError(one)
         return None
