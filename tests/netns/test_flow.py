@@ -110,7 +110,9 @@ class Site:
                 done = self.kernel.until(lambda each: _is(each, packet, ACK if is_open else packet.flags))
             case Say(), Packet() as packet:
                 opened.say(packet)
-                done = self.kernel.until(lambda each: _is(each, packet, packet.flags))
+                known = self.world.flow.connections.get(packet.tuple)
+                last = (known.reply, ACK) if known else (packet.tuple, packet.flags)  # who hears it says so
+                done = self.kernel.until(lambda each: (each.came.tuple, each.came.flags) == last)
             case Stray(), Packet() as packet:
                 opened.stray(packet)
                 done = self.kernel.until(lambda each: _is(each, packet, packet.flags))
@@ -139,6 +141,16 @@ class Site:
         text = self.hosts.director.run("nft", "list", "table", *TABLE.split()).stdout
         counted = {name: int(packets) for name, packets in re.findall(r"counter (\S+) \{\s+packets (\d+)", text)}
         assert counted == fake.counters
+        met = {
+            name: _counted(listed, fake.sets[name])
+            for name, listed in re.findall(r"^\tset (\S+) \{\n(.*?)^\t\}", text, re.MULTILINE | re.DOTALL)
+            if fake.sets[name].counts
+        }
+        assert met == {
+            name: {key: each.packets for key, each in one.elements.items()}
+            for name, one in fake.sets.items()
+            if one.counts
+        }
         filled = {
             name: _elements(listed, fake.sets[name])
             for name, listed in re.findall(r"^\t(?:set|map) (\S+) \{\n(.*?)^\t\}", text, re.MULTILINE | re.DOTALL)
@@ -189,6 +201,13 @@ class Site:
 
 def _is(told: Record, packet: Packet, flags: int) -> bool:
     return told.came.tuple == packet.tuple and told.came.flags == flags
+
+
+def _counted(text: str, one: FakeSet) -> dict[object, int]:
+    return {
+        parse_key(key, one.types.keys): int(packets)
+        for key, packets in re.findall(r"([^\s,{}][^,{}]*?) counter packets (\d+)", text.partition("elements = {")[2])
+    }
 
 
 def _elements(text: str, one: FakeSet) -> dict[object, object]:

@@ -61,9 +61,10 @@ class Hook:
 
 @dataclass(slots=True)
 class Element:
-    """`counted` are the connections that `ct count` has seen under it."""
+    """`counted`: connections that `ct count` has seen under it; `packets`: those that met it in a set that counts."""
 
     value: Value | None = None
+    packets: int = 0
     counted: list[object] = field(default_factory=list)
 
 
@@ -72,6 +73,7 @@ class FakeSet:
     types: Types
     flags: tuple[str, ...] = ()
     size: int = 0
+    counts: bool = False
     elements: dict[Key, Element] = field(default_factory=dict)
 
     def copy(self) -> FakeSet:
@@ -309,11 +311,12 @@ def _hook(text: str) -> Hook:
 
 
 def _add_set(table: FakeTable, name: str, definition: list[str]) -> None:
-    words = dict(line.split(None, 1) for line in definition)
+    words = dict(line.split(None, 1) for line in definition if line != "counter")
     made = FakeSet(
         types=parse_types(words.get("typeof", words.get("type", "")), typeof="typeof" in words),
         flags=tuple(sorted(words["flags"].split(","))) if "flags" in words else (),
         size=int(words.get("size", "0")),
+        counts="counter" in definition,
     )
     there = table.sets.setdefault(name, made)
     if (there.types, there.flags) != (made.types, made.flags):

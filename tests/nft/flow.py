@@ -115,6 +115,7 @@ class Trace:
     mark: int
     helper: str
     counted: tuple[str, ...]
+    """Counters, and sets that count with the port of the element, in order."""
     is_local: bool
 
 
@@ -258,7 +259,7 @@ class Flow:
                 found = any(value & each for each in values) if bits else value in values
                 _must(found != differs)
             case InSet(key, name):
-                _must(self.table.sets[name].find(self._value(rule, key, walk)) is not None)
+                self._met(name, self._value(rule, key, walk), walk)
             case VerdictMap(key, name):
                 verdict = self._looked_up(rule, key, name, walk)
                 assert isinstance(verdict, Verdict)
@@ -279,6 +280,16 @@ class Flow:
                 self._nat(rule, one, walk)
                 return Verdict("accept")
         return None
+
+    def _met(self, name: str, key: tuple[int, ...], walk: _Walk) -> None:
+        there = self.table.sets[name]
+        element = there.find(key)
+        if element is None:
+            raise BrokenError
+        if there.counts:
+            element.packets += 1
+            port = f":{key[-1]}" if there.types.keys[-1] == "inet_service" else ""
+            walk.counted.append(f"{name.partition('_')[0]}{port}")
 
     def _touch(self, rule: FakeRule, one: Touch, walk: _Walk) -> None:
         there = self.table.sets[one.set]

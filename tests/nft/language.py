@@ -366,7 +366,10 @@ class _Reader:
             self.due("}")
             return Compare(left, frozenset(values), differs=differs)
         bits = type_ in _BITS and isinstance(left, Field) and not differs and not equals
-        return Compare(left, frozenset({self.constant(type_)}), differs=differs, bits=bits)
+        wanted = {self.constant(type_)}
+        while bits and self.take(","):
+            wanted.add(constant(self.next(), type_))
+        return Compare(left, frozenset(wanted), differs=differs, bits=bits)
 
     def constant(self, type_: str) -> int:
         if not self.take("("):

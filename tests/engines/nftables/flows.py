@@ -107,6 +107,8 @@ class Row:
 
 _CHOSEN: Final = "choose control forward session limits"
 _LET_IN: Final = "choose forward gate"
+_ADMITTED: Final = f"{_LET_IN} forward"
+_FOLLOWS: Final = "choose passive forward"
 _KEPT: Final = {"persistence_timeout": "1h"}
 _BY_PERSISTENCE: Final = {"placement": "persistence"}
 _FULLNAT: Final = {"forwarding": "fullnat"}
@@ -118,61 +120,61 @@ ROWS: Final = (
     Row(
         name="a client connects",
         steps=[_FIRST],
-        sees="client -> alpha:21, sessions_ftp",
+        sees="client -> alpha:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="the next one goes to the next",
         steps=[_FIRST, _SECOND],
-        sees="stranger -> beta:21, sessions_ftp",
+        sees="stranger -> beta:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="after the last the first has its turn",
         steps=[_FIRST, _SECOND, _FIRST],
-        sees="client -> alpha:21, sessions_ftp",
+        sees="client -> alpha:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="weights say who comes twice",
         steps=[_FIRST, _SECOND],
         settings={"scheduler": "wrr", "weights": {1: 3, 2: 1}},
-        sees="stranger -> alpha:21, sessions_ftp",
+        sees="stranger -> alpha:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="who has no weight gets nobody",
         steps=[_FIRST, _SECOND],
         settings={"weights": {1: 0}},
-        sees="stranger -> beta:21, sessions_ftp",
+        sees="stranger -> beta:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="another port here and another there",
         steps=[Connect("client", "virtual:2100")],
         settings={"port": 2100, "real_port": 2121},
-        sees="client -> alpha:2121, sessions_ftp",
+        sees="client -> alpha:2121, made:2100, served:2100",
         through=_CHOSEN,
     ),
     Row(
         name="a hashed client comes to its own server",
         steps=[Connect("third", "virtual:21")],
         settings={"scheduler": "sh"},
-        sees="third -> beta:21, sessions_ftp",
+        sees="third -> beta:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="and to it again, whoever came between",
         steps=[Connect("third", "virtual:21"), _FIRST, _SECOND, Connect("third", "virtual:21")],
         settings={"scheduler": "mh"},
-        sees="third -> beta:21, sessions_ftp",
+        sees="third -> beta:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="a hashed client moves when its server is drained",
         steps=[Drain(("beta",)), Connect("third", "virtual:21")],
         settings={"scheduler": "mh"},
-        sees="third -> alpha:21, sessions_ftp",
+        sees="third -> alpha:21, made:21, served:21",
         through=_CHOSEN,
     ),
     # Nobody to go to.
@@ -185,7 +187,7 @@ ROWS: Final = (
     Row(
         name="one is offered again",
         steps=[Drain(("alpha", "beta")), Drain(("alpha",)), _FIRST],
-        sees="client -> beta:21, sessions_ftp",
+        sees="client -> beta:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
@@ -210,7 +212,7 @@ ROWS: Final = (
     Row(
         name="a drained server gets no session",
         steps=[_FIRST, Drain(("alpha",)), _SECOND, _FIRST],
-        sees="client -> beta:21, sessions_ftp",
+        sees="client -> beta:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
@@ -222,15 +224,15 @@ ROWS: Final = (
     Row(
         name="and opens data connections",
         steps=[_FIRST, Drain(("alpha",)), Connect("client", "virtual:alpha")],
-        sees="client -> alpha:slice",
-        through=_LET_IN,
+        sees="client -> alpha:slice, up",
+        through=_ADMITTED,
     ),
     # The gate of slices.
     Row(
         name="a data connection to the slice of the client's own server",
         steps=[_FIRST, Connect("client", "virtual:alpha")],
-        sees="client -> alpha:slice",
-        through=_LET_IN,
+        sees="client -> alpha:slice, up",
+        through=_ADMITTED,
     ),
     Row(
         name="a data connection from somebody else",
@@ -251,10 +253,10 @@ ROWS: Final = (
         through=_LET_IN,
     ),
     Row(
-        name="what goes on in a data connection meets no rule",
+        name="what goes on in a data connection is counted",
         steps=[_FIRST, Connect("client", "virtual:alpha"), Say("client", 1)],
-        sees="client -> alpha:slice",
-        through="",
+        sees="client -> alpha:slice, up",
+        through="forward",
     ),
     Row(
         name="after long silence nobody is admitted",
@@ -265,37 +267,37 @@ ROWS: Final = (
     Row(
         name="but the command that asks for a data connection admits again",
         steps=[_FIRST, Lapse(), Say("client"), Connect("client", "virtual:alpha")],
-        sees="client -> alpha:slice",
-        through=_LET_IN,
+        sees="client -> alpha:slice, up",
+        through=_ADMITTED,
     ),
     # Limits.
     Row(
         name="above the limit of one client",
         steps=[_FIRST, _FIRST],
         settings={"max_sessions_per_client": 1},
-        sees="reset, refused_ftp",
-        through=_CHOSEN,
+        sees="reset, refused:21",
+        through=f"{_CHOSEN} above",
     ),
     Row(
         name="the limit of one client is not that of another",
         steps=[_FIRST, _FIRST, _SECOND],
         settings={"max_sessions_per_client": 1},
-        sees="stranger -> alpha:21, sessions_ftp",
+        sees="stranger -> alpha:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="above the limit of all",
         steps=[_FIRST, _SECOND],
         settings={"max_sessions": 1},
-        sees="reset, refused_ftp",
-        through=_CHOSEN,
+        sees="reset, refused:21",
+        through=f"{_CHOSEN} above",
     ),
     Row(
         name="data connections are no sessions",
         steps=[_FIRST, Connect("client", "virtual:alpha"), Connect("client", "virtual:alpha")],
         settings={"max_sessions_per_client": 1, "max_sessions": 1},
-        sees="client -> alpha:slice",
-        through=_LET_IN,
+        sees="client -> alpha:slice, up",
+        through=_ADMITTED,
     ),
     # Packets of no connection.
     Row(
@@ -376,56 +378,56 @@ ROWS: Final = (
         name="a client keeps its server",
         steps=[_FIRST, _FIRST],
         settings=_KEPT,
-        sees="client -> alpha:21, sessions_ftp",
+        sees="client -> alpha:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="another client has its own",
         steps=[_FIRST, _FIRST, _SECOND],
         settings=_KEPT,
-        sees="stranger -> beta:21, sessions_ftp",
+        sees="stranger -> beta:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="a network of clients keeps one server",
         steps=[_FIRST, _SECOND],
         settings={**_KEPT, "persistence_granularity": 24},
-        sees="stranger -> alpha:21, sessions_ftp",
+        sees="stranger -> alpha:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="a client moves when its server is drained",
         steps=[_FIRST, Drain(("alpha",)), _FIRST],
         settings=_KEPT,
-        sees="client -> beta:21, sessions_ftp",
+        sees="client -> beta:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="and stays when that one returns",
         steps=[_FIRST, Drain(("alpha",)), _FIRST, Drain(), _FIRST],
         settings=_KEPT,
-        sees="client -> beta:21, sessions_ftp",
+        sees="client -> beta:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="a client keeps its server from its first packet on",
         steps=[Stray("silent", "virtual:21", SYN), Stray("silent", "virtual:21", SYN)],
         settings=_KEPT,
-        sees="silent -> alpha:21, sessions_ftp",
+        sees="silent -> alpha:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="after long silence a client is a new one",
         steps=[_FIRST, Lapse(), _FIRST],
         settings=_KEPT,
-        sees="client -> beta:21, sessions_ftp",
+        sees="client -> beta:21, made:21, served:21",
         through=_CHOSEN,
     ),
     Row(
         name="but each packet of a session keeps it",
         steps=[_FIRST, Lapse(), Say("client"), _FIRST],
         settings=_KEPT,
-        sees="client -> alpha:21, sessions_ftp",
+        sees="client -> alpha:21, made:21, served:21",
         through=_CHOSEN,
     ),
     # Placement persistence: the port says nothing, the client does.
@@ -433,8 +435,8 @@ ROWS: Final = (
         name="data follows the client's session",
         steps=[_FIRST, _SECOND, Connect("stranger", "virtual:10007")],
         settings=_BY_PERSISTENCE,
-        sees="stranger -> beta:10007",
-        through="choose passive",
+        sees="stranger -> beta:10007, up",
+        through=_FOLLOWS,
     ),
     Row(
         name="data of somebody without a session",
@@ -454,8 +456,8 @@ ROWS: Final = (
             Connect("client", "virtual:10007"),
         ],
         settings=_BY_PERSISTENCE,
-        sees="client -> alpha:10007",
-        through="choose passive",
+        sees="client -> alpha:10007, up",
+        through=_FOLLOWS,
     ),
     Row(
         name="data after the other one's last word",
@@ -468,15 +470,15 @@ ROWS: Final = (
             Connect("client", "virtual:10007"),
         ],
         settings=_BY_PERSISTENCE,
-        sees="client -> beta:10007",
-        through="choose passive",
+        sees="client -> beta:10007, up",
+        through=_FOLLOWS,
     ),
     # Placement helper: the kernel reads, and expects the data connections that it has read of.
     Row(
         name="the helper is to read a control connection",
         steps=[_FIRST],
         settings={"placement": "helper"},
-        sees="client -> alpha:21, sessions_ftp, read by the helper",
+        sees="client -> alpha:21, made:21, served:21, read by the helper",
         through=f"prerouting {_CHOSEN}",
     ),
     Row(
@@ -491,15 +493,15 @@ ROWS: Final = (
         name="fullnat: a client connects",
         steps=[_FIRST],
         settings=_FULLNAT,
-        sees="inside -> alpha:21, sessions_ftp",
+        sees="inside -> alpha:21, made:21, served:21",
         through=f"{_CHOSEN} postrouting",
     ),
     Row(
         name="fullnat: a data connection",
         steps=[_FIRST, Connect("client", "virtual:alpha")],
         settings=_FULLNAT,
-        sees="inside -> alpha:slice",
-        through=f"{_LET_IN} postrouting",
+        sees="inside -> alpha:slice, up",
+        through=f"{_ADMITTED} postrouting",
     ),
     Row(
         name="fullnat: a data connection from somebody else",
@@ -512,8 +514,8 @@ ROWS: Final = (
         name="fullnat: data follows the client's session",
         steps=[_FIRST, _SECOND, Connect("stranger", "virtual:10007")],
         settings={**_FULLNAT, **_BY_PERSISTENCE},
-        sees="inside -> beta:10007",
-        through="choose passive postrouting",
+        sees="inside -> beta:10007, up",
+        through=f"{_FOLLOWS} postrouting",
     ),
     Row(
         name="fullnat: a real server connects to its client",
@@ -527,38 +529,38 @@ ROWS: Final = (
         name="the second port has a turn of its own",
         steps=[_FIRST, Connect("client", "virtual:2121")],
         second_port=2121,
-        sees="client -> alpha:21, sessions_second",
+        sees="client -> alpha:21, made:2121, served:2121",
         through=_CHOSEN,
     ),
     Row(
         name="a session by the second port admits to the range of both",
         steps=[_FIRST, Connect("stranger", "virtual:2121"), Connect("stranger", "virtual:alpha")],
         second_port=2121,
-        sees="stranger -> alpha:slice",
-        through=_LET_IN,
+        sees="stranger -> alpha:slice, up",
+        through=_ADMITTED,
     ),
     Row(
         name="both ports have limits of their own",
         steps=[_FIRST, Connect("client", "virtual:2121"), Connect("client", "virtual:2121")],
         second_port=2121,
         settings={"max_sessions_per_client": 1},
-        sees="reset, refused_second",
-        through=_CHOSEN,
+        sees="reset, refused:2121",
+        through=f"{_CHOSEN} above",
     ),
     Row(
         name="both together have limits of their own",
         steps=[_FIRST, Connect("client", "virtual:2121"), Connect("stranger", "virtual:2121")],
         second_port=2121,
         settings={"max_sessions": 1},
-        sees="reset, refused_second",
-        through=_CHOSEN,
+        sees="reset, refused:2121",
+        through=f"{_CHOSEN} above",
     ),
     Row(
         name="a client that is kept is kept by both ports",
         steps=[_FIRST, _SECOND, Connect("stranger", "virtual:2121")],
         second_port=2121,
         settings=_BY_PERSISTENCE,
-        sees="stranger -> beta:21, sessions_second",
+        sees="stranger -> beta:21, made:2121, served:2121",
         through=_CHOSEN,
     ),
     Row(
@@ -566,7 +568,7 @@ ROWS: Final = (
         steps=[_FIRST, Stray("silent", "virtual:2121", SYN), _SECOND, Stray("silent", "virtual:2121", SYN)],
         second_port=2121,
         settings=_BY_PERSISTENCE,
-        sees="silent -> alpha:21, sessions_second",
+        sees="silent -> alpha:21, made:2121, served:2121",
         through=_CHOSEN,
     ),
     Row(
@@ -574,7 +576,7 @@ ROWS: Final = (
         steps=[Connect("client", "virtual:2121"), Drain(("alpha",)), Connect("client", "virtual:2121")],
         second_port=2121,
         settings=_BY_PERSISTENCE,
-        sees="client -> beta:21, sessions_second",
+        sees="client -> beta:21, made:2121, served:2121",
         through=_CHOSEN,
     ),
     Row(
@@ -589,7 +591,7 @@ ROWS: Final = (
         ],
         second_port=2121,
         settings=_BY_PERSISTENCE,
-        sees="client -> alpha:21, sessions_second",
+        sees="client -> alpha:21, made:2121, served:2121",
         through=_CHOSEN,
     ),
     Row(
@@ -604,8 +606,8 @@ ROWS: Final = (
         ],
         second_port=2121,
         settings=_BY_PERSISTENCE,
-        sees="client -> alpha:10007",
-        through="choose passive",
+        sees="client -> alpha:10007, up",
+        through=_FOLLOWS,
     ),
 )
 
