@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ftpdirector.change.foreign import obstacles
 from ftpdirector.cli import COMMANDS
+from ftpdirector.cli.host import ours_of
 from ftpdirector.config.decode import decode
 from ftpdirector.engines.nftables.host import compile_host
+from ftpdirector.firewalls.obstacles import obstacles
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -67,6 +68,6 @@ def test_what_to_tell_a_firewall_is_what_plan_says(table: str, more: str) -> Non
     established = "" if "DOCKER" in more else "ct state established,related accept\n"
     ruleset = f"table {table} {{\nchain FORWARD {{\ntype filter hook forward priority filter; policy drop;\n"
     ruleset += f"{established}{more}\n}}\nchain {more.split()[-1]} {{\n}}\n}}\n"
-    [said] = obstacles(ruleset, marks=setup.marks, ports=setup.ports, flows=setup.flows)
+    [said] = obstacles(ruleset, ours_of(setup))
     page = (ROOT / "docs/how-to/nftables-engine.md").read_text()
     assert "\n\n" + "\n".join(said.splitlines()[1:]) + "\n\n" in page

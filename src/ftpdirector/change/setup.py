@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ftpdirector.change.flow import Flow
+from ftpdirector.firewalls.flow import Flow
 
 TABLE: Final = "inet ftpdirector"
 """The one nftables table that is ours."""

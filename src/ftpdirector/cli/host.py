@@ -12,15 +12,15 @@ from typing import Annotated
 import typer
 
 from ftpdirector.change.carry_out import Host, Plan, undo
-from ftpdirector.change.foreign import obstacles
 from ftpdirector.change.journal import DIRECTORY, Memory
 from ftpdirector.change.plan import format_change
-from ftpdirector.change.setup import TABLE, HostSetup
+from ftpdirector.change.setup import CHAIN_PREFIX, TABLE, HostSetup
 from ftpdirector.change.things import Place
 from ftpdirector.config.decode import decode, load
 from ftpdirector.engines.ipvs.compile import compile_host as compile_for_ipvs
 from ftpdirector.engines.nftables.host import compile_host as compile_for_nftables
 from ftpdirector.errors import EngineError
+from ftpdirector.firewalls.obstacles import Ours, obstacles
 from ftpdirector.host.addresses import is_local
 from ftpdirector.host.packetfilter import list_ruleset, list_table
 from ftpdirector.model import Cluster, Director, Engine
@@ -105,11 +105,16 @@ def moved_slices(host: Host, cluster: Cluster) -> list[str]:
     ]
 
 
+def ours_of(setup: HostSetup) -> Ours:
+    """What packet filters of others must leave to this setup, or let pass."""
+    return Ours(table=TABLE, chain_prefix=CHAIN_PREFIX, marks=setup.marks, ports=setup.ports, flows=setup.flows)
+
+
 def show_obstacles(host: Host, cluster: Cluster, setup: HostSetup) -> None:
     """Say, before anything changes, what of others gets in the way, and which address is nowhere."""
     if not host.is_live:
         return
-    found = obstacles(list_ruleset(), marks=setup.marks, ports=setup.ports, flows=setup.flows)
+    found = obstacles(list_ruleset(), ours_of(setup))
     for sentence in dict.fromkeys(found):
         print(f"note: {sentence}", file=sys.stderr)
     if not cluster.directors:

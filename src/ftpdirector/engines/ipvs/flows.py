@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ftpdirector.change.flow import Flow, Stage, active_data, between, into_virtual, of_family
+from ftpdirector.firewalls.flow import Flow, Stage, active_data, between, into_virtual, of_family
 from ftpdirector.model import Cluster, ForwardingMethod, PortRange, VirtualServer
 
 _TO_THIS_HOST: Final = frozenset({Stage.ARRIVED, Stage.TRANSLATED, Stage.INPUT})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ftpdirector.change.flow import Flow, Stage, State, active_data, between, into_virtual, of_family, to_servers
+from ftpdirector.firewalls.flow import Flow, Stage, State, active_data, between, into_virtual, of_family, to_servers
 from ftpdirector.model import Cluster, ForwardingMethod, IPAddress, Placement, PortRange, VirtualServer
 
 _ARRIVED: Final = frozenset({Stage.ARRIVED})

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
-from ftpdirector.change.flow import Flow, Stage
+from ftpdirector.firewalls.flow import Flow, Stage
 from ftpdirector.model import IPAddress, PortRange
 
 _HOOK: Final = re.compile(r"type \S+ hook (\w+) (?:device \S+ )?priority ([^;]+); policy (\w+)")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ftpdirector.change.foreign import obstacles
-from ftpdirector.change.setup import HostSetup
+from ftpdirector.change.setup import CHAIN_PREFIX, TABLE, HostSetup
 from ftpdirector.config.decode import decode
 from ftpdirector.engines.ipvs.compile import compile_host as compile_ipvs
 from ftpdirector.engines.nftables.host import compile_host as compile_nftables
+from ftpdirector.firewalls.obstacles import Ours, obstacles
 
 _CLUSTER = """
 engine = "{engine}"
@@ -53,7 +53,8 @@ def ruleset(table: str, name: str, *rules: str, more: str = "") -> str:
 
 def said(text: str, *, engine: str = "nftables", more: str = "", host: str = "") -> list[str]:
     due = setup(engine, more, host)
-    return list(obstacles(text, marks=[21, 22], ports=due.ports, flows=due.flows))
+    ours = Ours(table=TABLE, chain_prefix=CHAIN_PREFIX, marks=(21, 22), ports=due.ports, flows=due.flows)
+    return list(obstacles(text, ours))
 
 
 def forward(*rules: str, table: str = "inet other", policy: str = "accept", more: str = "") -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ftpdirector.change.ruleset import Chain, Drop
+from ftpdirector.firewalls.ruleset import Chain, Drop
 from ftpdirector.model import IPAddress, PortRange
 
 Owner = Literal["firewalld", "ufw", "docker", "iptables", "nft"]

@@ -7,13 +7,13 @@ packets. This module knows no host.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from ftpdirector.change.allowing import Owner, commands, owner_of
-from ftpdirector.change.flow import Flow
-from ftpdirector.change.ruleset import Chain, Drop, drops, parse
-from ftpdirector.change.setup import CHAIN_PREFIX, TABLE
+from ftpdirector.firewalls.allowing import Owner, commands, owner_of
+from ftpdirector.firewalls.flow import Flow
+from ftpdirector.firewalls.ruleset import Chain, Drop, drops, parse
 
 _SETS_MARK: Final = re.compile(r"(?:meta mark set|--set-x?mark|MARK (?:x?set)) (0x[0-9a-fA-F]+|\d+)")
 _TRANSLATES: Final = re.compile(r"dport (?:\{[^}]*\}|\S+).*\b(dnat|redirect|DNAT|REDIRECT)\b")
@@ -25,20 +25,31 @@ _MADE_BY: Final[dict[Owner, str]] = {
 }
 
 
-def obstacles(
-    ruleset: str, *, marks: Iterable[int], ports: Iterable[tuple[int, int]], flows: Sequence[Flow]
-) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ours:
+    """What is ours in a ruleset, and what others must leave to us or let pass."""
+
+    table: str
+    chain_prefix: str
+    """Of chains in tables that belong to everybody."""
+    marks: tuple[int, ...]
+    ports: tuple[tuple[int, int], ...]
+    """First and last, which nobody else may translate."""
+    flows: tuple[Flow, ...]
+
+
+def obstacles(ruleset: str, ours: Ours) -> Iterator[str]:
     """What of others may defeat ours, one thing a sentence.
 
-    `ports` are ours, first and last, which nobody else may translate; `flows` are what must pass. Commands stand below
-    their sentence, indented by four spaces.
+    Commands stand below their sentence, indented by four spaces.
     """
-    chains = [one for one in parse(ruleset) if one.table != TABLE and not one.name.startswith(f"{CHAIN_PREFIX}-")]
-    yield from _drops(chains, flows)
-    own, ranges = set(marks), tuple(ports)
+    chains = [
+        one for one in parse(ruleset) if one.table != ours.table and not one.name.startswith(f"{ours.chain_prefix}-")
+    ]
+    yield from _drops(chains, ours.flows)
     for chain in chains:
         for rule in chain.rules:
-            yield from _rule(rule, f"{chain.table}, chain {chain.name}", own, ranges)
+            yield from _rule(rule, f"{chain.table}, chain {chain.name}", ours)
 
 
 def _drops(chains: Sequence[Chain], flows: Sequence[Flow]) -> Iterator[str]:
@@ -73,11 +84,11 @@ def _is_default(rule: str) -> bool:
     return rule.removeprefix("counter").strip().split(" ")[0] in ("", "drop", "reject")
 
 
-def _rule(text: str, where: str, marks: set[int], ports: tuple[tuple[int, int], ...]) -> Iterator[str]:
+def _rule(text: str, where: str, ours: Ours) -> Iterator[str]:
     for found in _SETS_MARK.finditer(text):
-        if int(found[1], 0) in marks:
+        if int(found[1], 0) in ours.marks:
             yield f"{where} sets mark {int(found[1], 0)}, which is ours: choose another firewall_mark"
-    if _TRANSLATES.search(text) and _names_one_of(text, ports):
+    if _TRANSLATES.search(text) and _names_one_of(text, ours.ports):
         yield f"{where} translates a port of ours: {text}"
 
 
