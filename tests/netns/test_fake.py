@@ -277,7 +277,7 @@ def test_the_list_has_enough_of_both() -> None:
 
 @st.composite
 def slips(draw: st.DrawFn) -> tuple[str, str]:
-    """A boot and a change of it in which one thing went wrong: a line lost, twice, out of its place, or another."""
+    """A boot and a change of it in which one thing went wrong: a line lost, twice, moved or another."""
     before, after = map(compile_table, draw(histories())[:2])
     lines = transaction(before, after).splitlines(keepends=True)
     assume(lines)

@@ -28,8 +28,8 @@ delete table inet watch
 table inet watch {{
 	chain start {{
 		type filter hook prerouting priority -500; policy accept;
-		tcp sport {ports} meta nftrace set 1
-		tcp dport {ports} meta nftrace set 1
+		meta l4proto {{ tcp, udp }} th sport {ports} meta nftrace set 1
+		meta l4proto {{ tcp, udp }} th dport {ports} meta nftrace set 1
 	}}
 	chain end_here {{
 		type filter hook input priority 500; policy accept;
@@ -182,12 +182,18 @@ def _words(text: str) -> dict[str, str]:
 
 
 def _packet_of(words: dict[str, str]) -> Packet:
+    told = words.get("flags")
     try:
-        flags = int(words["flags"], 0)
+        flags = int(told or "0", 0)
     except ValueError:
-        flags = sum(TCP_FLAGS[one] for one in re.split(r"[,|]", words["flags"]))
+        flags = sum(TCP_FLAGS[one] for one in re.split(r"[,|]", str(told)))
     return Packet(
-        ip_address(words["saddr"]), int(words["sport"]), ip_address(words["daddr"]), int(words["dport"]), flags
+        source=ip_address(words["saddr"]),
+        sport=int(words["sport"]),
+        destination=ip_address(words["daddr"]),
+        dport=int(words["dport"]),
+        flags=flags,
+        protocol=17 if told is None else 6,
     )
 
 

@@ -57,11 +57,16 @@ class Wires:
 
     def stray(self, packet: Packet) -> None:
         """One packet, from nowhere."""
+        is_raw = packet.protocol == socket.IPPROTO_TCP
         with self._by_address[packet.source].inside():
-            sender = socket.socket(self._family, socket.SOCK_RAW, socket.IPPROTO_TCP)
+            if is_raw:
+                sender = socket.socket(self._family, socket.SOCK_RAW, socket.IPPROTO_TCP)
+            else:
+                sender = socket.socket(self._family, socket.SOCK_DGRAM)
         with sender:
-            sender.bind((str(packet.source), 0))
-            sender.sendto(_segment(packet), (str(packet.destination), 0))
+            # A raw socket has no ports.
+            sender.bind((str(packet.source), 0 if is_raw else packet.sport))
+            sender.sendto(_segment(packet) if is_raw else b"", (str(packet.destination), 0 if is_raw else packet.dport))
 
 
 @contextlib.contextmanager

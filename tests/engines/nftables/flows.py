@@ -7,15 +7,16 @@ hosts of lab.netns: `client`, `stranger` and `third` outside, `alpha` and `beta`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Final
 
+import pytest
 from lab.netns.hosts import CLIENTS, INSIDE, VIRTUAL, address_of
 
 from ftpdirector.change.setup import TABLE
-from ftpdirector.model import Cluster, IPAddress
+from ftpdirector.model import Cluster, Director, IPAddress
 from ftpdirector.nft.objects import Table
 from ftpdirector.nft.transaction import boot_file, transaction
 from ftpdirector.slices import slices_of
@@ -30,6 +31,7 @@ _NETWORKS: Final = {
     4: {"203.0.113.0/24": OUTSIDE[4], "198.51.100.0/24": INSIDE[4]},
     6: {"2001:db8:1::/64": OUTSIDE[6], "2001:db8:3::/64": INSIDE[6]},
 }
+UDP: Final = 17
 PORTS: Final = 10
 SYN, ACK, RST, FIN, PSH = (TCP_FLAGS[one] for one in ("syn", "ack", "rst", "fin", "psh"))
 
@@ -49,6 +51,22 @@ class Stray:
     who: str
     to: str
     flags: int = ACK
+
+
+@dataclass(frozen=True, slots=True)
+class Forged:
+    """The first packet of a connection, in the name of a host that knows nothing of it and resets the answer."""
+
+    who: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """One packet of UDP."""
+
+    who: str
+    to: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +94,7 @@ class Drain:
     servers: tuple[str, ...] = ()
 
 
-Step = Connect | Stray | Say | Forget | Lapse | Drain
+Step = Connect | Stray | Forged | Datagram | Say | Forget | Lapse | Drain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,18 +108,26 @@ class Row:
     versions: Sequence[int] = (4, 6)
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
     second_port: int = 0
+    directors: int = 0
+    """The family of two directors that tell each other of connections: `outside`, which is this one, and `third`."""
+    yet: str = ""
+    """What is seen as yet, where the engine does not do as it should."""
 
     def cluster(self) -> Cluster:
         """Both families, so that each has the other's rules in its way."""
         cluster = cluster_of(tuple(SERVERS.values()), (4, 6), **self.settings)
+        if self.directors:
+            addresses = (OUTSIDE[self.directors], CLIENTS[self.directors][2])
+            cluster = replace(
+                cluster, directors=tuple(Director(name=one, address=ip_address(one)) for one in addresses)
+            )
         if not self.second_port:
             return cluster
         [first] = cluster.virtual_servers
         second = replace(first, name="second", port=self.second_port)
         return replace(cluster, virtual_servers=(first, second))
 
-    def table(self, version: int, drained: Sequence[str] = ()) -> Table:
-        del version
+    def table(self, drained: Sequence[str] = ()) -> Table:
         return table_of(self.cluster(), *(f"real-{SERVERS[one]}-{each}" for one in drained for each in (4, 6)))
 
 
@@ -257,6 +283,14 @@ ROWS: Final = (
         steps=[_FIRST, Connect("client", "virtual:alpha"), Say("client", 1)],
         sees="client -> alpha:slice, up",
         through="forward",
+    ),
+    Row(
+        name="nor does a reset of what was begun in one's name",
+        steps=[Forged("client", "virtual:21"), Connect("client", "virtual:alpha")],
+        sees="reset, gate",
+        through=_LET_IN,
+        # A reset is no SYN either: it counts as the client's answer.
+        yet="client -> alpha:slice",
     ),
     Row(
         name="after long silence nobody is admitted",
@@ -609,6 +643,28 @@ ROWS: Final = (
         sees="client -> alpha:10007, up",
         through=_FOLLOWS,
     ),
+    # Directors that tell each other of connections.
+    *(
+        Row(
+            name=f"the other director tells of connections (IPv{version})",
+            steps=[Datagram("third", "outside:3780")],
+            directors=version,
+            versions=(version,),
+            sees="the director's own",
+            through="",
+        )
+        for version in (4, 6)
+    ),
+    *(
+        Row(
+            name=f"somebody tells of connections (IPv{version})",
+            steps=[Datagram("stranger", "outside:3780")],
+            directors=version,
+            sees="dropped",
+            through="peers",
+        )
+        for version in (4, 6)
+    ),
 )
 
 
@@ -678,6 +734,9 @@ def through(passed: Sequence[Passed]) -> str:
     return " ".join(name for place, name in enumerate(names) if names[:place][-1:] != [name])
 
 
+CASES: Final = [pytest.param(row, version, id=f"{row.name} v{version}") for row in ROWS for version in row.versions]
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """A step with its packet, where it has one."""
@@ -691,7 +750,7 @@ def due(row: Row, names: Names) -> Iterator[Due]:
     opened: dict[str, list[Packet]] = {}
     for number, step in enumerate(row.steps):
         match step:
-            case Connect(who, to) | Stray(who, to):
+            case Connect(who, to) | Stray(who, to) | Forged(who, to) | Datagram(who, to):
                 host, _, port = who.partition(":")
                 there, _, at = to.partition(":")
                 packet = Packet(
@@ -701,6 +760,8 @@ def due(row: Row, names: Names) -> Iterator[Due]:
                     dport=names.port(at),
                     flags=step.flags if isinstance(step, Stray) else SYN,
                 )
+                if isinstance(step, Datagram):
+                    packet = replace(packet, flags=0, protocol=UDP)
                 opened.setdefault(host, []).append(packet)
                 yield Due(step, packet)
             case Say(who, place):
@@ -712,10 +773,13 @@ def due(row: Row, names: Names) -> Iterator[Due]:
 class World:
     """A row's hosts as values: a fake with its table, and the packets' way through it."""
 
-    def __init__(self, row: Row, version: int, first_port: int = 30_000) -> None:
+    def __init__(
+        self, row: Row, version: int, first_port: int = 30_000, spoil: Callable[[Table], Table] = lambda table: table
+    ) -> None:
         self.row = row
+        self._spoil = spoil
         self.names = Names(version, row.cluster(), first_port)
-        self.table = row.table(version)
+        self.table = spoil(row.table())
         self.fake = Fake()
         self.fake.load(boot_file(self.table))
         own = [each[version] for each in (VIRTUAL, INSIDE, OUTSIDE)]
@@ -726,7 +790,7 @@ class World:
 
     def change(self, drained: Sequence[str]) -> str:
         """Carry it out here, and give the text."""
-        after = self.row.table(self.names.version, drained)
+        after = self._spoil(self.row.table(drained))
         text = transaction(self.table, after)
         self.fake.load(text)
         self.flow.table = self.fake.tables[TABLE]
@@ -742,8 +806,13 @@ class World:
         match one.step, one.packet:
             case Connect(), Packet() as packet:
                 return self.flow.connect(packet)
-            case ((Stray() | Say()), Packet() as packet):
+            case ((Stray() | Say() | Datagram()), Packet() as packet):
                 return self.flow.send(packet)
+            case Forged(), Packet() as packet:
+                trace = self.flow.send(packet)
+                self.flow.send(trace.packet.answer(SYN | ACK))
+                self.flow.send(replace(packet, flags=RST))
+                return trace
             case Drain(servers), _:
                 self.change(servers)
             case Forget(), _:
@@ -752,5 +821,5 @@ class World:
                 for _, name in self.lapsing():
                     self.flow.table.sets[name].elements.clear()
             case _:
-                raise AssertionError(one)
+                raise NotImplementedError(one)
         return None
