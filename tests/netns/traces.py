@@ -53,7 +53,7 @@ class Record:
     came: Packet
     seen: Packet
     interface: str
-    passed: list[tuple[str, str]] = field(default_factory=list)
+    passed: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     verdict: str = ""
     is_local: bool = False
 

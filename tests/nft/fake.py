@@ -65,7 +65,7 @@ class Element:
 
     value: Value | None = None
     packets: int = 0
-    counted: list[object] = field(default_factory=list)
+    counted: list[object] = field(default_factory=list[object])
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class FakeSet:
     flags: tuple[str, ...] = ()
     size: int = 0
     counts: bool = False
-    elements: dict[Key, Element] = field(default_factory=dict)
+    elements: dict[Key, Element] = field(default_factory=dict[Key, Element])
 
     def copy(self) -> FakeSet:
         return replace(self, elements=dict(self.elements))
@@ -97,13 +97,13 @@ class FakeRule:
     text: str
     statements: tuple[Statement, ...]
     turn: int = -1
-    counted: list[object] = field(default_factory=list)
+    counted: list[object] = field(default_factory=list[object])
 
 
 @dataclass(slots=True)
 class FakeChain:
     hook: Hook | None = None
-    rules: list[FakeRule] = field(default_factory=list)
+    rules: list[FakeRule] = field(default_factory=list[FakeRule])
 
     def copy(self) -> FakeChain:
         return replace(self, rules=list(self.rules))
@@ -111,10 +111,10 @@ class FakeChain:
 
 @dataclass(slots=True)
 class FakeTable:
-    counters: dict[str, int] = field(default_factory=dict)
-    helpers: dict[str, str] = field(default_factory=dict)
-    sets: dict[str, FakeSet] = field(default_factory=dict)
-    chains: dict[str, FakeChain] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict[str, int])
+    helpers: dict[str, str] = field(default_factory=dict[str, str])
+    sets: dict[str, FakeSet] = field(default_factory=dict[str, FakeSet])
+    chains: dict[str, FakeChain] = field(default_factory=dict[str, FakeChain])
 
     def copy(self) -> FakeTable:
         return FakeTable(

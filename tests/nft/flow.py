@@ -36,6 +36,7 @@ from tests.nft.language import (
     Statement,
     Touch,
     UnknownError,
+    Value,
     Verdict,
     VerdictMap,
 )
@@ -77,7 +78,7 @@ class Connection:
     status: int = 0
     helper: str = ""
     is_answered: bool = False
-    translated: set[str] = field(default_factory=set)
+    translated: set[str] = field(default_factory=set[str])
     """The kinds of translation that have been decided on."""
 
 
@@ -127,8 +128,8 @@ class _Walk:
     connection: Connection | None
     state: int
     direction: int
-    passed: list[Passed] = field(default_factory=list)
-    counted: list[str] = field(default_factory=list)
+    passed: list[Passed] = field(default_factory=list[Passed])
+    counted: list[str] = field(default_factory=list[str])
 
 
 class BrokenError(Exception):
@@ -329,7 +330,7 @@ class Flow:
         known.status |= CT_STATUS[kind] if reply != known.reply else 0
         known.reply = reply
 
-    def _looked_up(self, rule: FakeRule, key: Expression, name: str, walk: _Walk) -> object:
+    def _looked_up(self, rule: FakeRule, key: Expression, name: str, walk: _Walk) -> Value | None:
         element = self.table.sets[name].find(self._value(rule, key, walk))
         if element is None:
             raise BrokenError
@@ -353,7 +354,8 @@ class Flow:
                 return tuple(each for part in parts for each in self._value(rule, part, walk))
             case Mapped(key, name):
                 found = self._looked_up(rule, key, name, walk)
-                assert isinstance(found, tuple)
+                assert found is not None
+                assert not isinstance(found, Verdict)
                 return found
 
 

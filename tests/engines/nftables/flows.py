@@ -358,6 +358,15 @@ ROWS: Final = (
         sees="dropped, strays",
         through="prerouting stray",
     ),
+    *(
+        Row(
+            name=f"what opens and {what} at once",
+            steps=[Stray("client", "virtual:21", SYN | flag)],
+            sees="dropped, strays",
+            through="prerouting stray",
+        )
+        for what, flag in (("resets", RST), ("ends", FIN))
+    ),
     Row(
         name="a packet of no connection, and not for FTP",
         steps=[Stray("client", "virtual:80")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_whatever_rule_is_left_out_a_row_tells() -> None:
     for row in ROWS:
         for kind in [each for each, _ in kinds(row.table()) if each in left]:
             for version in row.versions:
-                world = World(row, version, spoil=lambda table, kind=kind: without(table, kind))
+                world = World(row, version, spoil=partial(without, kind=kind))
                 if world.names.seen(last(world)) != (row.yet or row.sees):
                     left.pop(kind, None)
     assert not left
@@ -55,7 +56,7 @@ def _kind(text: str) -> str:
     return re.sub(r"_(ftp|second)\b|_(ftp|second)(?=_v)|\b\d+s?\b|0x[0-9a-f]+", "", text)
 
 
-def without(table: Table, kind: Kind) -> Table:
+def without(table: Table, *, kind: Kind) -> Table:
     gone = {id(rule) for each, rule in kinds(table) if each == kind}
 
     def left(chain: Chain) -> Chain:
