@@ -110,8 +110,6 @@ class Row:
     second_port: int = 0
     directors: int = 0
     """The family of two directors that tell each other of connections: `outside`, which is this one, and `third`."""
-    yet: str = ""
-    """What is seen as yet, where the engine does not do as it should."""
 
     def cluster(self) -> Cluster:
         """Both families, so that each has the other's rules in its way."""
@@ -289,8 +287,6 @@ ROWS: Final = (
         steps=[Forged("client", "virtual:21"), Connect("client", "virtual:alpha")],
         sees="reset, gate",
         through=_LET_IN,
-        # A reset is no SYN either: it counts as the client's answer.
-        yet="client -> alpha:slice",
     ),
     Row(
         name="after long silence nobody is admitted",
@@ -403,6 +399,12 @@ ROWS: Final = (
         steps=[_FIRST, Connect("alpha", "client:data")],
         sees="virtual -> client:data",
         through="postrouting",
+    ),
+    Row(
+        name="what goes down in an active data connection is counted",
+        steps=[_FIRST, Connect("alpha:20", "client:data"), Say("alpha")],
+        sees="virtual -> client:data, down",
+        through="forward",
     ),
     Row(
         name="a real server connects to a stranger",

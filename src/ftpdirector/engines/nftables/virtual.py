@@ -190,8 +190,8 @@ def _turn(one: Behind) -> str:
 def _session(one: Behind) -> Iterator[Rule]:
     family, client = one.family, network_of_client(one.virtual, one.family)
     idle_s = max(_SHORTEST_S, round(one.virtual.idle_timeout_s))
-    # An address that a SYN alone names may be anyone's: only who has answered is let in, or fills the set.
-    known = "tcp flags & syn == 0 ct state established ct direction original"
+    # An address that a SYN alone names may be anyone's, who may answer by a reset: only who has agreed is let in.
+    known = "tcp flags & (syn | rst) == 0 ct state established ct direction original"
     yield Rule(f"ct state new jump limits_{one.virtual.name}")
     yield Rule(
         f"{known} update @admitted_{family.suffix} {{ {family.word} saddr . {family.word} daddr timeout {idle_s}s }}",
