@@ -6,19 +6,26 @@ import contextlib
 import itertools
 import re
 import socket
+import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lab.netns.hosts import CLIENTS, VIRTUAL, Network, missing, network
 
 from ftpdirector.change.setup import TABLE
 from tests.engines.nftables.flows import (
     ACK,
     CASES,
+    FIN,
     OUTSIDE,
     PORTS,
+    PSH,
     RST,
     SERVERS,
+    SYN,
     Connect,
     Datagram,
     Drain,
@@ -28,16 +35,17 @@ from tests.engines.nftables.flows import (
     Lapse,
     Row,
     Say,
+    Step,
     Stray,
     World,
     due,
     through,
 )
 from tests.netns.table import boot
-from tests.netns.traces import Monitor, Record, monitor
+from tests.netns.traces import PATIENCE_S, Monitor, Record, monitor
 from tests.netns.wires import Wires, wires
 from tests.nft.fake import FakeSet
-from tests.nft.flow import Packet, Trace
+from tests.nft.flow import Packet, Trace, jhash
 from tests.nft.language import parse_key, parse_value
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(missing()), reason=missing())]
@@ -45,6 +53,8 @@ pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(missing()), reason=missi
 _FIRST_PORTS = itertools.count(22_000, PORTS)
 """Each row has its own, below those that the kernel gives out by itself."""
 _KNOCK = 9_999
+STRAYS = (ACK, PSH | ACK, RST, FIN | ACK, SYN | ACK, SYN | RST)
+HASHES, SEED = 65_521, 0x667470
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +81,85 @@ def kernel(hosts: Network) -> Iterator[Monitor]:
 
 @pytest.mark.parametrize(("row", "version"), CASES)
 def test_the_kernel_does_the_same(hosts: Network, kernel: Monitor, row: Row, version: int) -> None:
-    hosts.director.run("conntrack", "-F")
     site = Site(hosts, kernel, World(row, version, next(_FIRST_PORTS)))
-    with wires(hosts, site.world.names) as opened:
-        site.prepare(opened)
-        try:
-            last = [site.take(opened, one) for one in due(row, site.world.names)][-1]
-            site.compare_what_is_left()
-        finally:
-            hosts.director.nft("delete table inet watch\n")
+    last = site.carry_out()
     assert last is not None
     assert (site.world.names.seen(last), through(last.passed)) == (row.sees, row.through)
+
+
+HOSTS = ("client", "stranger", "third")
+CONNECTS = st.one_of(
+    st.builds(Connect, st.sampled_from(HOSTS), st.sampled_from(["virtual:21", "virtual:2121"])),
+    st.builds(
+        Connect,
+        st.sampled_from(HOSTS),
+        st.sampled_from(["virtual:alpha", "virtual:beta", "virtual:nobody", "virtual:10007", "virtual:20"]),
+    ),
+    st.builds(Connect, st.sampled_from(list(SERVERS)), st.sampled_from([f"{one}:data" for one in HOSTS])),
+)
+STEPS = st.one_of(
+    CONNECTS,
+    CONNECTS,
+    st.builds(Say, st.sampled_from(HOSTS), st.integers(0, 2)),
+    st.builds(Forged, st.sampled_from(HOSTS), st.just("virtual:21")),
+    st.builds(Stray, st.sampled_from(HOSTS), st.sampled_from(["virtual:21", "virtual:alpha"]), st.sampled_from(STRAYS)),
+    st.builds(Stray, st.just("beta:21"), st.just("third:data"), st.sampled_from(STRAYS)),
+    st.builds(Drain, st.sampled_from([(), ("alpha",), ("beta",), ("alpha", "beta")])),
+    st.sampled_from([Lapse(), Forget()]),
+)
+SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "scheduler": st.sampled_from(["rr", "wrr", "sh", "mh"]),
+        "placement": st.sampled_from(["slices", "persistence", "helper"]),
+        "forwarding": st.sampled_from(["nat", "fullnat"]),
+        "weights": st.just({1: 3, 2: 2}),
+        "persistence_timeout": st.just("1h"),
+        "persistence_granularity": st.sampled_from([24, 32]),
+    },
+)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(STEPS, min_size=3, max_size=PORTS - 1),
+    cluster=SETTINGS,
+    second_port=st.sampled_from([0, 2121]),
+    version=st.sampled_from([4, 6]),
+)
+def test_the_kernel_does_the_same_whatever_comes(
+    hosts: Network, kernel: Monitor, steps: list[Step], cluster: dict[str, object], second_port: int, version: int
+) -> None:
+    steps = [one for place, one in enumerate(steps) if not isinstance(one, Say) or _has_begun(steps[:place], one)]
+    row = Row(name="any", steps=steps, settings=cluster, second_port=second_port, sees="", through="")
+    Site(hosts, kernel, World(row, version, next(_FIRST_PORTS))).carry_out()
+
+
+def _has_begun(steps: list[Step], said: Say) -> bool:
+    return sum(isinstance(one, Connect | Stray | Forged) and one.who == said.who for one in steps) > said.number
+
+
+def test_the_hash_is_the_kernels(hosts: Network) -> None:
+    rules = "".join(f"\t\tct mark set jhash {word} saddr mod {HASHES} seed {SEED}\n" for word in ("ip", "ip6"))
+    hosts.director.run("conntrack", "-F")
+    hosts.director.nft(
+        f"table inet hash {{\n\tchain hash {{\n\t\ttype filter hook prerouting priority mangle;\n{rules}\t}}\n}}\n"
+    )
+    try:
+        for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
+            for client in CLIENTS[version]:
+                with hosts.client.inside(), socket.socket(family, socket.SOCK_DGRAM) as sender:
+                    sender.bind((client, 0))
+                    sender.sendto(b"", (VIRTUAL[version], _KNOCK))
+            told = dict[str, str]()
+            end = time.monotonic() + PATIENCE_S
+            while len(told) < len(CLIENTS[version]):
+                assert time.monotonic() < end
+                listed = hosts.director.run("conntrack", "-L", "-p", "udp", "-f", f"ipv{version}").stdout
+                told = dict(re.findall(rf"src=(\S+) dst=\S+ sport=\d+ dport={_KNOCK} .*mark=(\d+)", listed))
+            assert told == {one: str(jhash(ip_address(one).packed, SEED) * HASHES >> 32) for one in CLIENTS[version]}
+    finally:
+        hosts.director.nft("delete table inet hash\n")
 
 
 class Site:
@@ -93,7 +171,19 @@ class Site:
         self.world = world
         self._places: dict[tuple[str, str], set[int]] = {}
 
-    def prepare(self, opened: Wires) -> None:
+    def carry_out(self) -> Trace | None:
+        """The row, and what became of its last packet."""
+        self.hosts.director.run("conntrack", "-F")
+        with wires(self.hosts, self.world.names) as opened:
+            self._prepare(opened)
+            try:
+                traces = [self._take(opened, one) for one in due(self.world.row, self.world.names)]
+                self._compare_what_is_left()
+            finally:
+                self.hosts.director.nft("delete table inet watch\n")
+        return traces[-1]
+
+    def _prepare(self, opened: Wires) -> None:
         names = self.world.names
         ports = {one.port for virtual in names.cluster.virtual_servers for one in virtual.real_servers}
         ports |= {one.packet.dport for one in due(self.world.row, names) if one.packet}
@@ -104,15 +194,18 @@ class Site:
         self._read_rules()
         self.kernel.watch(names.ports)
 
-    def take(self, opened: Wires, one: Due) -> Trace | None:
+    def _take(self, opened: Wires, one: Due) -> Trace | None:
         """One step; every packet of it, as the kernel told of it, goes through the fake as well."""
         match one.step, one.packet:
             case Connect(), Packet() as packet:
                 is_open = opened.connect(packet)
                 done = self.kernel.until(lambda each: _is(each, packet, ACK if is_open else packet.flags))
             case Say(), Packet() as packet:
-                opened.say(packet)
+                if not opened.is_open(packet):
+                    return None
                 known = self.world.flow.connections.get(packet.tuple)
+                # What is not known is sent once: a socket would repeat it, and nobody knows how often.
+                (opened.say if known else opened.stray)(packet)
                 last = (known.reply, ACK) if known else (packet.tuple, packet.flags)  # who hears it says so
                 done = self.kernel.until(lambda each: (each.came.tuple, each.came.flags) == last)
             case ((Stray() | Datagram()), Packet() as packet):
@@ -120,7 +213,9 @@ class Site:
                 done = self.kernel.until(lambda each: _is(each, packet, packet.flags))
             case Forged(), Packet() as packet:
                 opened.stray(packet)
-                done = self.kernel.until(lambda each: _is(each, packet, RST))
+                done = self.kernel.until(lambda each: _is(each, packet, packet.flags))
+                if done[-1].verdict == "accept":
+                    done += self.kernel.until(lambda each: _is(each, packet, RST))
             case Drain(servers), _:
                 self.hosts.director.nft(self.world.change(servers))
                 self._read_rules()
@@ -140,7 +235,7 @@ class Site:
         traces = [(each, self._compare(each)) for each in done]
         return next(trace for each, trace in traces if _is(each, packet, packet.flags))
 
-    def compare_what_is_left(self) -> None:
+    def _compare_what_is_left(self) -> None:
         """Counters, what packets added, and the marks of connections."""
         fake = self.world.flow.table
         text = self.hosts.director.run("nft", "list", "table", *TABLE.split()).stdout

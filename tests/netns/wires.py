@@ -52,6 +52,10 @@ class Wires:
         self._connections[packet.tuple] = made
         return True
 
+    def is_open(self, packet: Packet) -> bool:
+        """Whether the packet's connection came about."""
+        return packet.tuple in self._connections
+
     def say(self, packet: Packet) -> None:
         self._connections[packet.tuple].sendall(b"NOOP\r\n")
 

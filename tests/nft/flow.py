@@ -272,9 +272,9 @@ class Flow:
                 _must(self._count(rule.counted, walk) > limit)
             case SetMark(to):
                 [mark] = self._value(rule, to, walk)
-                _connection(walk).mark = mark
+                _tracked(walk).mark = mark
             case SetHelper(helper):
-                _connection(walk).helper = helper
+                _tracked(walk).helper = helper
             case Touch():
                 self._touch(rule, one, walk)
             case Nat():
@@ -309,22 +309,23 @@ class Flow:
         """Connections that came by here and are there still, this one among them."""
         known = set(map(id, self.connections.values()))
         counted[:] = [each for each in counted if id(each) in known and each is not walk.connection]
-        counted.append(_connection(walk))
+        counted.append(_tracked(walk))
         return len(counted)
 
     def _nat(self, rule: FakeRule, one: Nat, walk: _Walk) -> None:
-        known = _connection(walk)
+        known = _tracked(walk)
         to = self._value(rule, one.to, walk) if one.to is not None else None
-        client, cport, server, sport = known.reply
+        source, sport, destination, dport = known.reply
         if to is None:
             address, kind = self.host.towards(walk.packet.destination), "snat"
         else:
             address, kind = ip_address(_packed(to[0], walk.packet.source.version)), one.kind
         if kind == "dnat":
-            client, cport = address, to[1] if to is not None and len(to) > 1 else cport
+            # Who answers from now on.
+            source, sport = address, to[1] if to is not None and len(to) > 1 else sport
         else:
-            server = address
-        reply = (client, cport, server, sport)
+            destination = address
+        reply = (source, sport, destination, dport)
         if reply in self.connections:
             raise UnknownError(f"the kernel would choose another port: {reply} is taken")
         known.status |= CT_STATUS[kind] if reply != known.reply else 0
@@ -368,6 +369,13 @@ def _connection(walk: _Walk) -> Connection:
     """A packet without one has no mark, no status and no direction."""
     if walk.connection is None:
         raise BrokenError
+    return walk.connection
+
+
+def _tracked(walk: _Walk) -> Connection:
+    """To set something of what is not there is not what our rules do."""
+    if walk.connection is None:
+        raise UnknownError("the packet has no connection")
     return walk.connection
 
 

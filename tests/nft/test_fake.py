@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from ftpdirector.change.setup import TABLE
 from ftpdirector.engines.nftables.compile import compile_table
+from ftpdirector.model import Cluster
 from ftpdirector.nft.objects import Table
 from ftpdirector.nft.transaction import boot_file, transaction
 from ftpdirector.state import Override
 from ftpdirector.wanted import Wanted, want
 from tests.engines.nftables.clusters import wanteds
 from tests.nft.fake import Element, Fake, RefusedError, boot
+from tests.nft.language import UnknownError
 
 
 @st.composite
@@ -63,4 +65,25 @@ def test_two_who_change_one_state_cannot_both_succeed(one: Wanted, other: Wanted
     stands = state_of(fake)
     with pytest.raises(RefusedError):
         fake.load(late)
+    assert state_of(fake) == stands
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "insert rule inet ftpdirector gate drop",
+        "create chain inet ftpdirector new",
+        "add rule inet ftpdirector gate limit rate 5/second drop",
+        "add rule inet ftpdirector gate ip saddr & 255.0.0.0 map @active_v4 drop",
+        "add rule inet ftpdirector gate meta mark set 0x1",
+        "add rule inet ftpdirector gate dnat to 192.0.2.1",
+        "add chain inet ftpdirector new { type route hook output priority filter; policy accept; }",
+        "add chain inet ftpdirector new { type filter hook input priority filter; policy drop; }",
+    ],
+)
+def test_what_it_does_not_know_it_does_not_judge(command: str) -> None:
+    fake = boot(boot_file(compile_table(Wanted(Cluster(), {}))))
+    stands = state_of(fake)
+    with pytest.raises(UnknownError):
+        fake.load(f"delete chain inet ftpdirector peers_of_nobody\n{command}\n".partition("\n")[2])
     assert state_of(fake) == stands
