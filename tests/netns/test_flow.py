@@ -174,7 +174,8 @@ class Site:
     def carry_out(self) -> Trace | None:
         """The row, and what became of its last packet."""
         self.hosts.director.run("conntrack", "-F")
-        with wires(self.hosts, self.world.names) as opened:
+        forgets = any(isinstance(step, Forget) for step in self.world.row.steps)
+        with wires(self.hosts, self.world.names, forgets=forgets) as opened:
             self._prepare(opened)
             try:
                 traces = [self._take(opened, one) for one in due(self.world.row, self.world.names)]

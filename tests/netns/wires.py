@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from lab.netns.hosts import Host, Network
 
@@ -13,13 +15,17 @@ from tests.engines.nftables.flows import SERVERS, Names
 from tests.nft.flow import Packet
 
 _PATIENCE_S = 5.0
+_OPEN = {"01", "02", "04", "05", "08", "09", "0B"}
+"""States of include/net/tcp_states.h in which a socket still sends: not SYN_RECV, which ends with its listener."""
 _CHECKSUM_AT = 16
 
 
 class Wires:
     """Sockets of one row."""
 
-    def __init__(self, hosts: Network, names: Names, opened: contextlib.ExitStack) -> None:
+    def __init__(
+        self, hosts: Network, names: Names, opened: contextlib.ExitStack, listening: contextlib.ExitStack
+    ) -> None:
         self._hosts = hosts
         self._by_address = {
             names.address(name): hosts.servers[SERVERS[name] - 1] if name in SERVERS else hosts.client
@@ -27,13 +33,14 @@ class Wires:
         }
         self._family = socket.AF_INET if names.version == 4 else socket.AF_INET6
         self._opened = opened
+        self._listening = listening
         self._connections: dict[tuple[object, ...], socket.socket] = {}
 
     def listen(self, host: Host, ports: Sequence[int]) -> None:
         """The kernel answers; nobody has to accept."""
         for port in ports:
             with host.inside():
-                self._opened.enter_context(socket.create_server(("", port), family=self._family))
+                self._listening.enter_context(socket.create_server(("", port), family=self._family))
 
     def connect(self, packet: Packet) -> bool:
         """False where it is reset."""
@@ -72,11 +79,30 @@ class Wires:
             sender.bind((str(packet.source), 0 if is_raw else packet.sport))
             sender.sendto(_segment(packet) if is_raw else b"", (str(packet.destination), 0 if is_raw else packet.dport))
 
+    def settle(self) -> None:
+        """Wait until nobody holds a connection: then the resets that ended them all have passed the director."""
+        end = time.monotonic() + _PATIENCE_S
+        while any(map(_has_connections, self._by_address.values())):
+            if time.monotonic() > end:
+                raise TimeoutError("connections are left")
+            time.sleep(0.002)
+
 
 @contextlib.contextmanager
-def wires(hosts: Network, names: Names) -> Iterator[Wires]:
-    with contextlib.ExitStack() as opened:
-        yield Wires(hosts, names, opened)
+def wires(hosts: Network, names: Names, *, forgets: bool = False) -> Iterator[Wires]:
+    """`forgets`: the director knows no connection at some time, and the reset that ends it does not pass."""
+    with contextlib.ExitStack() as listening, contextlib.ExitStack() as opened:
+        made = Wires(hosts, names, opened, listening)
+        if not forgets:
+            opened.callback(made.settle)  # the first to be entered is the last to be left
+        yield made
+
+
+def _has_connections(host: Host) -> bool:
+    with host.inside():
+        listed = [Path("/proc/thread-self/net", name).read_text() for name in ("tcp", "tcp6")]
+    states = {line.split()[3] for text in listed for line in text.splitlines()[1:]}
+    return bool(states & _OPEN)
 
 
 def _segment(packet: Packet) -> bytes:
