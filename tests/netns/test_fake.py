@@ -296,7 +296,7 @@ def slips(draw: st.DrawFn) -> tuple[str, str]:
     return boot_file(before), "".join(lines)
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(slips())
 def test_both_say_the_same_to_a_change_with_a_slip_in_it(host: Host, texts: tuple[str, str]) -> None:
     """And both have the same then: what was there before, or what the change with its slip comes to."""
