@@ -13,7 +13,7 @@ from typing import Final
 from ftpdirector.change.plan import Found, Item, Key, Kind
 from ftpdirector.change.saved import ours_in, restoring, with_ours
 from ftpdirector.host import files, kernel, packetfilter
-from ftpdirector.nft.listing import canonical, parse_table, reworded
+from ftpdirector.nft.listing import canonical, parse_table, reworded, with_elements_of
 from ftpdirector.nft.transaction import transaction
 
 ON_DISK: Final = frozenset({Kind.FILE, Kind.LINE, Kind.SAVED, Kind.LINK})
@@ -98,8 +98,8 @@ def _put_nft(place: Place, key: Key, value: str | None, mode: int | None) -> Non
         packetfilter.load_nft(value)
     else:
         # What packets have put into the table stays: persistence, who may open data connections.
-        wanted = parse_table(value)
         shown = parse_table(packetfilter.list_as_loaded(value, key.target))
+        wanted = with_elements_of(shown, parse_table(value))
         packetfilter.load_nft(transaction(reworded(parse_table(present), shown=shown, wanted=wanted), wanted))
 
 

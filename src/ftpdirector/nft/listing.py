@@ -68,6 +68,12 @@ def reworded(present: Table, *, shown: Table, wanted: Table) -> Table:
     )
 
 
+def with_elements_of(shown: Table, table: Table) -> Table:
+    """The table, with the elements of its sets in the words of `shown`: what is listed elsewhere compares with them."""
+    said = {one.name: one.elements for one in shown.sets}
+    return replace(table, sets=tuple(replace(one, elements=said.get(one.name, one.elements)) for one in table.sets))
+
+
 def _place(one: Object) -> tuple[int, str]:
     return _ORDER.index(kind_of(one)), one.name
 
