@@ -83,21 +83,26 @@ def assign(virtuals: tuple[VirtualServer, ...]) -> tuple[Slice, ...]:
 
 def slice_marks(cluster: Cluster) -> Mapping[Group, tuple[int, ...]]:
     """The firewall mark of each slot of each group: the free ones after the first virtual server's own mark."""
-    taken = {virtual.firewall_mark for virtual in cluster.virtual_servers}
+    after = {virtual.firewall_mark: virtual.firewall_mark + 1 for virtual in cluster.virtual_servers}
     marks: dict[Group, tuple[int, ...]] = {}
     for group, virtuals in groups_of(cluster).items():
-        free = _free_marks(virtuals[0].firewall_mark + 1, taken)
-        marks[group] = tuple(next(free) for _ in range(virtuals[0].slices))
-        taken.update(marks[group])
+        mark, own = virtuals[0].firewall_mark, list[int]()
+        for _ in range(virtuals[0].slices):
+            mark = _free_mark(mark, after)
+            after[mark] = mark + 1
+            own.append(mark)
+        marks[group] = tuple(own)
     return marks
 
 
-def _free_marks(first: int, taken: set[int]) -> Iterator[int]:
-    mark = first
-    while True:
-        if mark not in taken:
-            yield mark
-        mark += 1
+def _free_mark(mark: int, after: dict[int, int]) -> int:
+    """The first free mark from here. `after` leads from each taken one onward, and past all of them once walked."""
+    walked: list[int] = []
+    while mark in after:
+        walked.append(mark)
+        mark = after[mark]
+    after.update(dict.fromkeys(walked, mark))
+    return mark
 
 
 def moved(before: Cluster, after: Cluster) -> Iterator[tuple[VirtualServer, Slice, Slice]]:
