@@ -91,12 +91,14 @@ table inet tracked {
 
 def serve(host: Host) -> int:
     """The real server, in a process of its own; its process id."""
-    child = os.fork()
-    if child:
-        return child
     with host.inside():
         control = socket.create_server((SERVER, 21), backlog=1024)
         data = socket.create_server((SERVER, DATA_PORT), backlog=1024)
+    child = os.fork()
+    if child:  # its listeners stand before the first client comes
+        control.close()
+        data.close()
+        return child
     source = os.memfd_create("zeros")
     os.ftruncate(source, CHUNK)
     open_control: dict[int, socket.socket] = {}
