@@ -24,6 +24,7 @@ from ftpdirector.config.document import (
     HostTable,
     RealServerTable,
     StatusTable,
+    TimeoutsTable,
     VirtualServerTable,
     VrrpTable,
 )
@@ -38,6 +39,7 @@ TABLES: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("Top of the file", Document, ""),
     ("`[status]`", StatusTable, "The status page; without this table there is none."),
     ("`[[virtual_server]]`", VirtualServerTable, "One table for each virtual server."),
+    ("`[virtual_server.timeouts]`", TimeoutsTable, "How long the proxy engine waits for whom."),
     ("`[virtual_server.health_check]`", HealthCheckTable, "How its real servers are looked at."),
     (
         "`[[virtual_server.real_server]]`",
@@ -54,7 +56,8 @@ def cluster_file() -> Iterator[str]:
     """Every key of every table."""
     yield "# The cluster file\n\n"
     yield "TOML, one file for all engines. A file with only names and addresses works; unknown keys are errors.\n"
-    yield 'Durations are `"90s"`, `"15m"`, `"1h"`; 0 means no limit for every `max_...`.\n'
+    yield 'Durations are `"500us"`, `"200ms"`, `"90s"`, `"15m"`, `"1h"`, `"1d"`;'
+    yield " 0 means no limit for every `max_...`.\n"
     yield "`ftpdirector schema` prints the JSON schema.\n"
     for title, table, text in TABLES:
         yield f"\n## {title}\n\n{text}\n\n" if text else f"\n## {title}\n\n"
@@ -70,8 +73,14 @@ def _default(value: Any, *, required: bool) -> str:
     if value is None or value is PydanticUndefined:
         return ""
     if isinstance(value, float):
-        return f"`{value / 60:g}m`" if value >= 60 and value % 60 == 0 else f"`{value:g}s`"
+        return f"`{_duration(value)}`"
     return f"`{value}`" if isinstance(value, PortRange | int) else f"`{value!s}`"
+
+
+def _duration(value_s: float) -> str:
+    if value_s >= 60 and value_s % 60 == 0:
+        return f"{value_s / 60:g}m"
+    return f"{value_s * 1e6:g}us" if 0 < value_s < 0.001 else f"{value_s:g}s"
 
 
 def rules() -> Iterator[str]:

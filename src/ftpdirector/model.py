@@ -131,6 +131,28 @@ class PortRange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long the proxy engine waits for whom; the idle time stands with the virtual server."""
+
+    connect_s: float = 5.0
+    """One TCP connection to one real server: the first SYN and the two that follow it after 1 and 3 s."""
+    greeting_s: float = 60.0
+    """A real server's 220: servers that look up the client's name are slow to greet, and still work."""
+    data_connection_s: float = 30.0
+    """A data connection that never stands."""
+    answer_s: float = 10.0
+    """The director's own questions (EPSV, PASV, FEAT ...)."""
+    login_s: float = 60.0
+    """From the greeting to 230."""
+    reply_s: float = 0.0
+    """A command that the real server does not answer; 0: as long as it takes."""
+    early_command_s: float = 1.0
+    """A transfer command waits so long for its data connection, then it is sent."""
+    upload_grace_s: float = 0.0005
+    """Between a client's end of data and the real server's: is the client still there?"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
     """How a real server is looked at, and how many looks change the verdict."""
 
@@ -186,6 +208,7 @@ class VirtualServer:
     max_sessions_per_client: int = 50
     proxy_protocol: ProxyProtocol = ProxyProtocol.OFF
     data_to_server: DataToServer = DataToServer.PASSIVE
+    timeouts: Timeouts = Timeouts()
     health_check: HealthCheck = HealthCheck()
     real_servers: tuple[RealServer, ...] = ()
 

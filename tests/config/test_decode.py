@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from ftpdirector.config.decode import decode, load
 from ftpdirector.errors import ConfigError
-from ftpdirector.model import DataToServer, Engine, ForwardingMethod, HealthCheck, Placement, PortRange, ProxyProtocol
+from ftpdirector.model import (
+    DataToServer,
+    Engine,
+    ForwardingMethod,
+    HealthCheck,
+    Placement,
+    PortRange,
+    ProxyProtocol,
+    Timeouts,
+)
 
 SMALL = """
 [[virtual_server]]
@@ -80,6 +89,22 @@ def test_a_mistake_has_its_place_and_its_remedy(wrong: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ('connect = "0s"', "write more than 0"),
+        ('upload_grace = "2s"', "write at most 1"),
+        ('handshake = "15s"', "is not a key of the cluster file"),
+    ],
+)
+def test_a_time_out_that_cannot_be_says_what_could(wrong: str, said: str) -> None:
+    text = SMALL.replace(
+        "[[virtual_server.real_server]]", f"[virtual_server.timeouts]\n{wrong}\n[[virtual_server.real_server]]", 1
+    )
+    (problem,) = problems(text)
+    assert said in problem
+
+
+@pytest.mark.parametrize(
     ("key", "value", "said"),
     [
         ("idle_timeout", "15", 'write a duration as "90s", "15m" or "1h"'),
@@ -134,3 +159,15 @@ def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'engine = "proxy"\n# \xe4\n')
     with pytest.raises(ConfigError, match=r"latin\.toml:2: is not UTF-8"):
         load(tmp_path / "latin.toml")
+
+
+def test_time_outs() -> None:
+    text = SMALL.replace(
+        "[[virtual_server.real_server]]",
+        '[virtual_server.timeouts]\nupload_grace = "750us"\nreply = "2m"\ngreeting = "1500ms"\n'
+        "[[virtual_server.real_server]]",
+        1,
+    )
+    assert decode(text, source="cluster.toml").virtual_servers[0].timeouts == Timeouts(
+        upload_grace_s=0.00075, reply_s=120, greeting_s=1.5
+    )

@@ -32,13 +32,14 @@ with warnings.catch_warnings():
     from pyftpdlib.servers import FTPServer
 
 from ftpdirector.engines.proxy.server import ProxyEngine, Timing
-from ftpdirector.model import Cluster, Endpoint, PortRange, RealServer, VirtualServer
+from ftpdirector.model import Cluster, Endpoint, PortRange, RealServer, Timeouts, VirtualServer
 from ftpdirector.state import TransferRecord
 from ftpdirector.wanted import Wanted, want
 
 T = TypeVar("T")
 logging.getLogger("pyftpdlib").setLevel(logging.ERROR)
-QUICK = Timing(connect_s=1.0, greeting_s=1.0, wait_for_data_s=1.0, tick_s=0.05)
+QUICK = Timing(tick_s=0.05)
+IMPATIENT = Timeouts(connect_s=1.0, greeting_s=1.0, data_connection_s=1.0)
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -165,7 +166,7 @@ def quiet_port() -> int:
 def virtual_server(reals: Sequence[tuple[str, Endpoint]], host: str = "127.0.0.1", **settings: Any) -> VirtualServer:
     made: dict[str, Any] = {
         "name": "ftp", "addresses": (ip_address(host),), "port": quiet_port(), "passive_ports": PortRange(23000, 23999),
-        "scheduler": "rr",
+        "scheduler": "rr", "timeouts": IMPATIENT,
         "real_servers": tuple(RealServer(name=name, address=at.address, port=at.port) for name, at in reals),
     }  # fmt: skip
     return VirtualServer(**(made | settings))

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ftpdirector.engines.proxy.server import Timing
-from ftpdirector.model import Endpoint, PortRange, ProxyProtocol
+from ftpdirector.model import Endpoint, PortRange, ProxyProtocol, Timeouts
 from tests.loopback.house import (
-    QUICK,
+    IMPATIENT,
     House,
     Line,
     director,
@@ -191,7 +190,7 @@ def test_data_connection_never_opened(house: House) -> None:
         line.passive_port()
         began = time.monotonic()
         assert line.ask("RETR file.bin").startswith("425")
-        assert time.monotonic() - began < QUICK.wait_for_data_s + 2
+        assert time.monotonic() - began < IMPATIENT.data_connection_s + 2
         assert line.ask("NOOP").startswith("200")
 
 
@@ -226,8 +225,8 @@ def test_next_server_is_tried_before_the_client_sees_anything(server: Mortal) ->
         silent.greeting = None
         rude.greeting = b""
         names = [("closed", nobody), ("full", full.endpoint), ("silent", silent.endpoint), ("rude", rude.endpoint)]
-        front = virtual_server([*names, ("alpha", server.endpoint)])
-        with director(front, timing=Timing(connect_s=0.3, greeting_s=0.3, tick_s=0.05)) as house:
+        front = virtual_server([*names, ("alpha", server.endpoint)], timeouts=Timeouts(connect_s=0.3, greeting_s=0.3))
+        with director(front) as house:
             for _ in range(5):
                 with Line(house.address) as line:
                     assert line.reply() == "220 mortal ready"

@@ -26,6 +26,7 @@ from ftpdirector.model import (
     HostSettings,
     Placement,
     RealServer,
+    Timeouts,
     VirtualServer,
     Vrrp,
 )
@@ -112,6 +113,8 @@ def _problem(detail: ErrorDetails, raw: dict[str, Any], source: str) -> Problem:
             return Problem(
                 where=where, what=_given(detail), remedy="write a whole number without quotation marks", rule="type"
             )
+        case "greater_than":
+            return Problem(where=where, what=_given(detail), remedy=f"write more than {context['gt']:g}", rule="value")
         case "too_short":
             return Problem(where=where, what="is empty", remedy="name at least one", rule="value")
         case _:
@@ -185,7 +188,7 @@ def _cluster(document: Document) -> Cluster:
 def _virtual_server(table: VirtualServerTable, engine: Engine) -> VirtualServer:
     by_placement = _PERSISTENCE_S if table.placement is Placement.PERSISTENCE and engine is not Engine.PROXY else 0.0
     granularity = table.persistence_granularity
-    check = table.health_check
+    check, wait = table.health_check, table.timeouts
     return VirtualServer(
         name=table.name,
         addresses=table.address,
@@ -206,6 +209,16 @@ def _virtual_server(table: VirtualServerTable, engine: Engine) -> VirtualServer:
         max_sessions_per_client=table.max_sessions_per_client,
         proxy_protocol=table.proxy_protocol,
         data_to_server=table.data_to_server,
+        timeouts=Timeouts(
+            connect_s=wait.connect,
+            greeting_s=wait.greeting,
+            data_connection_s=wait.data_connection,
+            answer_s=wait.answer,
+            login_s=wait.login,
+            reply_s=wait.reply,
+            early_command_s=wait.early_command,
+            upload_grace_s=wait.upload_grace,
+        ),
         health_check=HealthCheck(
             probe=check.probe,
             user=check.user,

@@ -28,19 +28,19 @@ from ftpdirector.model import (
     ServerSoftware,
 )
 
-_DURATION = re.compile(r"(\d{1,9})([smh])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_DURATION = re.compile(r"(\d{1,9})(us|ms|s|m|h|d)")
+_UNITS_OF_A_SECOND = {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _RANGE = re.compile(r"(\d{1,5})\s*-\s*(\d{1,5})")
 _LONGEST_ADDRESS = 45
 _LONGEST_ENDPOINT = 60
 
 
 def parse_duration(value: object) -> float:
-    """`90s`, `15m`, `1h` in seconds; anything else is a ValueError that says what would be right."""
+    """`500us`, `90s`, `15m`, `1h`, `1d` in seconds; anything else is a ValueError that says what would be right."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('write a duration as "90s", "15m" or "1h"')
-    return float(int(match[1]) * _SECONDS[match[2]])
+    return float(int(match[1]) * _UNITS_OF_A_SECOND[match[2]])
 
 
 def parse_address(value: object) -> IPAddress:
@@ -142,6 +142,25 @@ class RealServerTable(Table):
     server: ServerSoftware = Field(ServerSoftware.OTHER, description="Its software, for the files that we render.")
 
 
+class TimeoutsTable(Table):
+    """How long the proxy engine waits for whom."""
+
+    connect: Duration = Field(5.0, gt=0, description="One TCP connection to one real server.")
+    greeting: Duration = Field(60.0, gt=0, description="A real server's 220.")
+    data_connection: Duration = Field(30.0, gt=0, description="A data connection that never stands.")
+    answer: Duration = Field(10.0, gt=0, description="The director's own questions: EPSV, PASV, FEAT ...")
+    login: Duration = Field(60.0, gt=0, description="From the greeting to 230.")
+    reply: Duration = Field(
+        0.0, description="A command that the real server does not answer; `0s`: as long as it takes."
+    )
+    early_command: Duration = Field(
+        1.0, description="A transfer command waits so long for its data connection, then it is sent."
+    )
+    upload_grace: Duration = Field(
+        0.0005, le=1, description="Between a client's end of data and the real server's: is the client still there?"
+    )
+
+
 class VirtualServerTable(Table):
     """What clients connect to."""
 
@@ -181,6 +200,7 @@ class VirtualServerTable(Table):
     data_to_server: DataToServer = Field(
         DataToServer.PASSIVE, description="proxy: who opens the data connection on the real servers' side."
     )
+    timeouts: TimeoutsTable = Field(default_factory=lambda: TimeoutsTable.model_validate({}))
     health_check: HealthCheckTable = Field(default_factory=lambda: HealthCheckTable.model_validate({}))
     real_server: list[RealServerTable] = Field(min_length=1, description="The servers that do the work.")
 

@@ -335,7 +335,8 @@ class Link:
                 self._transfer_s = self.engine.clock.monotonic_s()
                 self._data_connections().start(direction)
             case WaitForData():
-                self.wait_until_s = self.engine.clock.monotonic_s() + self.engine.timing.wait_for_data_s
+                wait_s = self.behind.virtual.timeouts.data_connection_s
+                self.wait_until_s = self.engine.clock.monotonic_s() + wait_s
             case StopWaiting():
                 self.wait_until_s = 0.0
             case FinishClientData():

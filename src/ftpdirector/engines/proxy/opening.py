@@ -116,8 +116,8 @@ class Opening:
             return
         if not self._is_connected(self._sock):
             self._next("connect", "no answer in time")
-        elif now_s < self._begun_s + self.engine.timing.greeting_s:
-            self.due_s = self._begun_s + self.engine.timing.greeting_s
+        elif now_s < self._begun_s + self.virtual_server.timeouts.greeting_s:
+            self.due_s = self._begun_s + self.virtual_server.timeouts.greeting_s
         else:
             self._next("greeting", "no greeting in time")
 
@@ -134,7 +134,7 @@ class Opening:
         prepare_control(sock)
         behind.count(1)
         self._begun_s = self.engine.clock.monotonic_s()
-        self.due_s = self._begun_s + self.engine.timing.connect_s
+        self.due_s = self._begun_s + self.virtual_server.timeouts.connect_s
         code = sock.connect_ex((behind.text, server.port))
         if code in (0, errno.EINPROGRESS):
             self._header = proxy_header(self.virtual_server.proxy_protocol, self.client, self.virtual)

@@ -74,14 +74,8 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """How long the engine waits; the idle time stands with the virtual server."""
+    """How often the engine looks; what it waits for stands with the virtual server."""
 
-    connect_s: float = 5.0
-    """For a connection to one real server: the first SYN and the two that follow it after 1 and 3 s."""
-    greeting_s: float = 15.0
-    """From connect to greeting: servers that look up the client's name are slow to greet, and still work."""
-    wait_for_data_s: float = 30.0
-    """For a data connection that is due."""
     tick_s: float = 1.0
     """How often sessions are looked at; the precision of every time-out."""
 
