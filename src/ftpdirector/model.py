@@ -68,6 +68,11 @@ class ProbeKind(StrEnum):
     LIST = "list"
     TRANSFER = "transfer"
 
+    @property
+    def logs_in(self) -> bool:
+        """Whether it says a name and a password."""
+        return self in (ProbeKind.LOGIN, ProbeKind.LIST, ProbeKind.TRANSFER)
+
 
 class ServerSoftware(StrEnum):
     """The FTP server that runs on a real server; tells which settings are rendered for it."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ftpdirector.health.probe import ANONYMOUS, Secret, probe
-from ftpdirector.health.verdict import Look, LookOutcome
+from ftpdirector.health.verdict import ProbeOutcome, ProbeResult
 from ftpdirector.model import Endpoint, HealthCheck, ProbeKind, ProxyProtocol
 from tests.loopback.house import Real, real_server
 
@@ -22,7 +22,7 @@ LOGIN = {"user": "user"}
 SECRET = Secret("secret")
 
 
-def look(server: Endpoint, kind: str, password: Secret = SECRET, proxy: str = "off", **check: Any) -> Look:
+def look(server: Endpoint, kind: str, password: Secret = SECRET, proxy: str = "off", **check: Any) -> ProbeResult:
     made = HealthCheck(probe=ProbeKind(kind), **({"timeout_s": 3.0} | LOGIN | check))
     return asyncio.run(probe(server, made, password, ProxyProtocol(proxy)))
 
@@ -47,23 +47,23 @@ def alpha(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
 )
 def test_a_server_that_works_is_up(alpha: Real, kind: str, reason: str) -> None:
     found = look(alpha.endpoint, kind, path="/probe.txt" if kind == "transfer" else None)
-    assert found.outcome is LookOutcome.UP, found
+    assert found.outcome is ProbeOutcome.UP, found
     assert found.reason.startswith(reason)
     assert found.banner == ("" if kind == "connect" else "alpha ready")
 
 
 def test_a_wrong_password_or_a_missing_file_is_down_in_the_servers_words(alpha: Real) -> None:
     wrong = look(alpha.endpoint, "login", Secret("wrong-one"))
-    assert (wrong.outcome, wrong.reason) == (LookOutcome.DOWN, "login of user: 530 Authentication failed.")
+    assert (wrong.outcome, wrong.reason) == (ProbeOutcome.DOWN, "login of user: 530 Authentication failed.")
     missing = look(alpha.endpoint, "transfer", path="/none.txt")
-    assert (missing.outcome, missing.reason[:24]) == (LookOutcome.DOWN, "RETR /none.txt: 550 No s")
+    assert (missing.outcome, missing.reason[:24]) == (ProbeOutcome.DOWN, "RETR /none.txt: 550 No s")
 
 
 def test_nobody_there_is_down_in_the_systems_words() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     found = look(Endpoint(ip_address("127.0.0.1"), port), "banner")
-    assert (found.outcome, found.reason) == (LookOutcome.DOWN, "connect: connection refused")
+    assert (found.outcome, found.reason) == (ProbeOutcome.DOWN, "connect: connection refused")
 
 
 def test_a_transfer_of_no_file_is_a_mistake_of_the_caller(alpha: Real) -> None:
@@ -158,7 +158,7 @@ def test_the_proxy_header_says_that_the_director_speaks_for_itself(version: str,
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         endpoint = Endpoint(ip_address("127.0.0.1"), server.getsockname()[1])
-        assert look(endpoint, "banner", proxy=version).outcome is LookOutcome.UP
+        assert look(endpoint, "banner", proxy=version).outcome is ProbeOutcome.UP
         thread.join(10)
     assert heard[0].startswith(header)
 
@@ -168,4 +168,4 @@ def test_a_file_that_never_ends_is_given_up(tmp_path: Path) -> None:
         with (tmp_path / "large").open("wb") as file:
             file.truncate(65 << 20)
         found = look(real.endpoint, "transfer", path="/large", timeout_s=20.0)
-    assert (found.outcome, "name a small file" in found.reason) == (LookOutcome.DOWN, True)
+    assert (found.outcome, "name a small file" in found.reason) == (ProbeOutcome.DOWN, True)

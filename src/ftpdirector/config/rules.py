@@ -291,7 +291,7 @@ def _long_timeout(cluster: Cluster) -> Iterator[Finding]:
 def _password_without_login(cluster: Cluster) -> Iterator[Finding]:
     for virtual in cluster.virtual_servers:
         check = virtual.health_check
-        logs_in = check.probe in (ProbeKind.LOGIN, ProbeKind.LIST, ProbeKind.TRANSFER)
+        logs_in = check.probe.logs_in
         if logs_in and check.user != "anonymous" and not check.password_file:
             yield (
                 f"{place_of(virtual)}: health_check: user",

@@ -52,6 +52,7 @@ class App:
             chance=random.SystemRandom(),
             read_password=lambda path: Secret(read_first_line(path)),
             on_verdict=self._on_verdict,
+            sessions=self._sessions_at,
         )
         self._monitor.watch(cluster)
 
@@ -158,7 +159,14 @@ class App:
             telling=telling(self.cluster, udp_ports()) if several else None,
         )
 
+    def _sessions_at(self, key: Key) -> int:
+        """How many sessions live at a real server behind a virtual server."""
+        virtual, real = key
+        parts = [one.virtual_servers.get(virtual) for one in (self._crew.counters() if self._crew else [])]
+        return sum(one.real_servers[real].sessions for one in parts if one and real in one.real_servers)
+
     def _on_verdict(self, key: Key, before: Verdict, now: Verdict) -> None:
+        self._tell_undecided(key, before, now)
         if before.health is now.health:
             return
         self.log.info(
@@ -170,6 +178,14 @@ class App:
             reason=now.reason,
         )
         self._due.set()
+
+    def _tell_undecided(self, key: Key, before: Verdict, now: Verdict) -> None:
+        """Once a change, not once a probe: what the director lacks it may lack for long."""
+        names = {"virtual_server": key[0], "real_server": key[1], "health": now.health.value}
+        if now.undecided and now.undecided != before.undecided:
+            self.log.warning("probe_undecided", reason=now.undecided, **names)
+        elif before.undecided and not now.undecided:
+            self.log.info("probe_decided_again", **names)
 
     async def _follow(self) -> None:
         while True:
