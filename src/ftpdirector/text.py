@@ -5,6 +5,9 @@ What a real server or a client says is never trusted with a terminal or an encod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 
 def shown(said: bytes | str) -> str:
     """One line of text in which nothing acts: whatever is not printable is escaped with a backslash.
@@ -31,9 +34,10 @@ def shown_within(value: object) -> object:
         case str():
             return shown_lines(str(value))
         case dict():
-            return {shown_within(key): shown_within(one) for key, one in value.items()}
+            table = cast("dict[object, object]", value)
+            return {shown_within(key): shown_within(one) for key, one in table.items()}
         case list() | tuple():
-            return [shown_within(one) for one in value]
+            return [shown_within(one) for one in cast("Sequence[object]", value)]
         case _:
             return value
 
