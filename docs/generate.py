@@ -28,6 +28,7 @@ from ftpdirector.config.document import (
     VirtualServerTable,
     VrrpTable,
 )
+from ftpdirector.config.host_rules import HOST_RULES
 from ftpdirector.config.rules import RULES
 from ftpdirector.model import PortRange
 from ftpdirector.state import Histogram, RealServerState, Snapshot, Verdict, VirtualServerState
@@ -87,8 +88,9 @@ def rules() -> Iterator[str]:
     """Every rule of `check`."""
     yield "# Rules of `ftpdirector check`\n\n"
     yield "Each problem carries the name of its rule (`check --json`). A problem keeps the file from being used;\n"
-    yield "what a warning is about works, but bites.\n\n| rule | | holds when |\n|---|---|---|\n"
-    for rule in RULES:
+    yield "what a warning is about is valid but risky. The last three ask the host that `check` or `run` runs on\n"
+    yield "(`check --no-host` leaves them out).\n\n| rule | | holds when |\n|---|---|---|\n"
+    for rule in (*RULES, *HOST_RULES):
         yield f"| `{rule.name}` | {'problem' if rule.is_problem else 'warning'} | {rule.sentence} |\n"
 
 

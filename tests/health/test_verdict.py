@@ -1,4 +1,4 @@
-"""Looks over time -> a verdict."""
+"""Probes over time -> a verdict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from ftpdirector.health.verdict import ProbeOutcome, ProbeResult, VerdictTracker
 from ftpdirector.state import Health
 
-LETTERS = {"u": ProbeOutcome.UP, "d": ProbeOutcome.DOWN, "f": ProbeOutcome.FULL}
+LETTERS = {"u": ProbeOutcome.UP, "d": ProbeOutcome.DOWN, "f": ProbeOutcome.FULL, "?": ProbeOutcome.UNDECIDED}
 SHOWN = {Health.UP: "U", Health.DOWN: "D", Health.FULL: "F", Health.UNKNOWN: "?"}
 
 
@@ -25,6 +25,13 @@ SHOWN = {Health.UP: "U", Health.DOWN: "D", Health.FULL: "F", Health.UNKNOWN: "?"
         ("dfuu", "DFFU"),
         ("fddd", "FFFD"),
         ("ufddduu", "UFFFDDU"),
+        ("?", "?"),
+        ("??d", "??D"),
+        ("?u", "?U"),
+        ("u?????", "UUUUUU"),
+        ("ud?d?d", "UUUUUD"),  # what cannot be told neither counts nor clears a count
+        ("d?u?u", "DDDDU"),
+        ("f?", "FF"),
     ],
 )
 def test_rise_two_and_fall_three(probes: str, verdicts: str) -> None:
@@ -52,3 +59,15 @@ def test_a_verdict_outlives_a_reload() -> None:
     again = VerdictTracker(2, 3, tracker.verdict)
     assert again.judge(ProbeResult(outcome=ProbeOutcome.UP, reason="back"), 1).health is Health.DOWN
     assert again.judge(ProbeResult(outcome=ProbeOutcome.UP, reason="back"), 2).health is Health.UP
+
+
+def test_what_could_not_be_told_is_said_and_counted_and_the_reason_stays() -> None:
+    tracker = VerdictTracker(rise=1, fall=1)
+    tracker.judge(ProbeResult(outcome=ProbeOutcome.UP, reason="greets"), 10.0)
+    for cause in ("open_files", "local_ports", "open_files"):
+        tracker.judge(ProbeResult(outcome=ProbeOutcome.UNDECIDED, reason=f"lacks {cause}", cause=cause), 20.0)
+    verdict = tracker.verdict
+    assert (verdict.health, verdict.reason, verdict.since_s) == (Health.UP, "greets", 10.0)
+    assert (verdict.undecided, verdict.undecided_total) == ("lacks open_files", {"open_files": 2, "local_ports": 1})
+    tracker.judge(ProbeResult(outcome=ProbeOutcome.UP, reason="greets"), 30.0)
+    assert (tracker.verdict.undecided, tracker.verdict.undecided_total) == ("", {"open_files": 2, "local_ports": 1})

@@ -306,6 +306,17 @@ def _password_without_login(cluster: Cluster) -> Iterator[Finding]:
             )
 
 
+def _status_open(cluster: Cluster) -> Iterator[Finding]:
+    listen = cluster.status_listen
+    if listen is not None and not listen.address.is_loopback:
+        who = "everybody who reaches this host" if listen.address.is_unspecified else f"whoever reaches {listen}"
+        yield (
+            "status: listen",
+            f"{listen} shows addresses, names and verdicts to {who}: the page asks for no password",
+            f"listen on 127.0.0.1:{listen.port}, or let a packet filter allow only those who watch it",
+        )
+
+
 def _active_source_port(cluster: Cluster) -> Iterator[Finding]:
     if is_kernel(cluster):
         return
@@ -347,6 +358,7 @@ RULES: Final[tuple[Rule, ...]] = (
     warning(
         "password-without-login", "A password is given where one is needed, and only there.", _password_without_login
     ),
+    warning("status-open", "The status page listens on a loopback address.", _status_open),
     warning("privileged-port", "Ports below 1024 need a privilege.", _active_source_port),
     *KERNEL_RULES,
 )

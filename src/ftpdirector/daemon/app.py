@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ftpdirector.config.decode import load
 from ftpdirector.daemon.crew import Crew
+from ftpdirector.daemon.here import load_here
 from ftpdirector.daemon.snapshot import compose
 from ftpdirector.engines.ipvs.engine import drain_notes as ipvs_notes
 from ftpdirector.engines.nftables.engine import drain_notes as nftables_notes
@@ -24,7 +24,7 @@ from ftpdirector.health.monitor import Monitor
 from ftpdirector.health.probe import Secret
 from ftpdirector.host.addresses import is_local, udp_ports
 from ftpdirector.host.clock import HostClock
-from ftpdirector.host.files import read_first_line
+from ftpdirector.host.files import read_password
 from ftpdirector.model import Cluster, Engine
 from ftpdirector.state import Override, Snapshot, Verdict
 from ftpdirector.wanted import Key, Wanted, want
@@ -50,7 +50,7 @@ class App:
         self._monitor = Monitor(
             clock=self._clock,
             chance=random.SystemRandom(),
-            read_password=lambda path: Secret(read_first_line(path)),
+            read_password=lambda path: Secret(read_password(path)),
             on_verdict=self._on_verdict,
             sessions=self._sessions_at,
         )
@@ -81,7 +81,7 @@ class App:
         if self._config_file is None or self._crew is None:
             raise ControlError("there is no cluster file to read again: this is the demo")
         try:
-            loaded = load(self._config_file)
+            loaded = load_here(self._config_file)
             before = self.cluster
             if loaded.cluster.engine is not before.engine:
                 raise EngineError(f'engine "{before.engine}" runs; restart the director for "{loaded.cluster.engine}"')

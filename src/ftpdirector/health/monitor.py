@@ -16,6 +16,7 @@ from ftpdirector.health.probe import ANONYMOUS, Secret, probe
 from ftpdirector.health.verdict import ProbeOutcome, ProbeResult, VerdictTracker, settled
 from ftpdirector.model import Cluster, Endpoint, HealthCheck, ProxyProtocol
 from ftpdirector.state import Health, Verdict
+from ftpdirector.text import shown
 from ftpdirector.wanted import Key
 
 _JITTER = 0.1
@@ -193,10 +194,10 @@ class Monitor:
             try:
                 password = self._read_password(watched.check.password_file)
             except (OSError, ValueError) as error:
-                said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                said = f"cannot be read: {error.strerror or error}" if isinstance(error, OSError) else str(error)
                 return ProbeResult(
                     outcome=ProbeOutcome.UNDECIDED,
-                    reason=f"password_file {watched.check.password_file} cannot be read: {said}",
+                    reason=shown(f"password_file {watched.check.password_file} {said}"),
                     cause="password_file",
                 )
         return await probe(watched.endpoint, watched.check, password, watched.proxy_protocol)
