@@ -189,7 +189,6 @@ def test_a_password_file_that_cannot_be_read_decides_nothing() -> None:
     [
         ("connect", 7, Health.DOWN),
         ("greeting", 7, Health.DOWN),
-        ("closed", 0, Health.DOWN),
         ("closed", 7, Health.FULL),
         ("full", 0, Health.FULL),
         ("shortage", 0, Health.UP),
@@ -216,6 +215,35 @@ def test_what_a_session_met_is_judged_beside_the_sessions_that_live_there(
     assert (verdicts[-1].undecided != "", verdicts[-1].undecided_total) == (
         (True, {"shortage": 1}) if cause == "shortage" else (False, {})
     )
+
+
+def test_a_session_that_is_hung_up_on_where_none_is_counted_lets_a_probe_decide() -> None:
+    told: list[tuple[Key, Health, str]] = []
+    counted_there = [0]
+
+    async def play() -> None:
+        async with counted() as server:
+            it = Monitor(
+                clock=Clock(),
+                chance=random.Random(1),
+                read_password=Secret,
+                on_verdict=lambda key, _, now: told.append((key, now.health, now.reason)),
+                sessions=lambda _: counted_there[0],
+            )
+
+            async def close() -> None:
+                await until(lambda: len(told) == 1)
+                server.greeting = b""
+                it.session_failed(("ftp", "alpha"), "closed")
+                assert len(told) == 1
+                await until(lambda: len(server.times) == 2)
+                counted_there[0] = 30  # the workers' report comes behind the probe
+                await until(lambda: len(told) == 2)
+
+            await watched(it, cluster(server.port, fall=1, interval_s=60.0), close)
+
+    asyncio.run(play())
+    assert [health for _, health, _ in told] == [Health.UP, Health.FULL]
 
 
 def test_a_full_server_is_left_alone_for_an_interval_and_then_tried() -> None:

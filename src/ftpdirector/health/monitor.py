@@ -23,6 +23,9 @@ _JITTER = 0.1
 _SPACING_S = 1.0
 """Probes of one real server begin at least so far apart, however many sessions fail."""
 
+_COUNTED_S: Final = 1.2
+"""So long after a session began it is counted for certain: workers report once a second."""
+
 _CAUSES: Final = {
     "connect": (ProbeOutcome.DOWN, "could not connect to it"),
     "greeting": (ProbeOutcome.DOWN, "was not greeted by it"),
@@ -79,7 +82,7 @@ class Monitor:
         """`on_verdict(key, before, now)` is called after every probe; `read_password(path)` before one that logs in.
 
         `read_password` raises OSError, or ValueError for a path or a content that cannot be one. `sessions(key)` is how
-        many sessions live at a real server now.
+        many sessions live at a real server, at most a second ago.
         """
         self._clock = clock
         self._chance = chance
@@ -132,14 +135,17 @@ class Monitor:
         """A real session could not use this real server; `cause` is the engine's word.
 
         `connect`, `greeting`: a bad probe. `full`: it said 421. `closed`: it hung up before its greeting, which is full
-        where sessions live and bad where none do. `shortage`: the director lacked something, which decides nothing. Any
-        other word is a bad probe in that word.
+        where sessions live; where none do yet, a probe finds out. `shortage`: the director lacked something, which
+        decides nothing. Any other word is a bad probe in that word.
         """
         watched = self._by_key.get(key)
         if watched is None or watched.soon.is_set():
             # A burst of sessions may fail together for one short reason: they count as one probe, and a probe judges.
             return
         outcome, words = _CAUSES.get(cause, (ProbeOutcome.DOWN, cause))
+        if outcome is ProbeOutcome.CLOSED and not self._sessions_at(watched):
+            watched.soon.set()
+            return
         label = cause if outcome is ProbeOutcome.UNDECIDED else ""
         result = ProbeResult(outcome=outcome, reason=f"a client's session {words}", cause=label)
         before = watched.tracker.verdict.health
@@ -174,6 +180,9 @@ class Monitor:
             watched.is_probed = True
             try:
                 result = await self._probe(watched)
+                if result.outcome is ProbeOutcome.CLOSED and not self._sessions_at(watched):
+                    # Those that filled it may have come in the last second.
+                    await asyncio.sleep(_COUNTED_S)
             finally:
                 watched.is_probed = False
             self._judge(watched, result)
@@ -202,10 +211,13 @@ class Monitor:
                 )
         return await probe(watched.endpoint, watched.check, password, watched.proxy_protocol)
 
+    def _sessions_at(self, watched: _Watched) -> int:
+        return sum(self._sessions(key) for key in watched.keys)
+
     def _judge(self, watched: _Watched, result: ProbeResult) -> Verdict:
         before = watched.tracker.verdict
         if result.outcome is ProbeOutcome.CLOSED:
-            result = settled(result, sum(self._sessions(key) for key in watched.keys))
+            result = settled(result, self._sessions_at(watched))
         now = watched.tracker.judge(result, self._clock.now_s())
         for key in watched.keys:
             self._on_verdict(key, before, now)
