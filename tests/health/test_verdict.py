@@ -15,13 +15,13 @@ SHOWN = {Health.UP: "U", Health.DOWN: "D", Health.FULL: "F", Health.UNKNOWN: "?"
     ("probes", "verdicts"),
     [
         ("u", "U"),
-        ("d", "D"),  # the first look decides alone
+        ("d", "D"),  # the first probe decides alone
         ("uddd", "UUUD"),
-        ("uddudd", "UUUUUU"),  # a good look begins the count anew
+        ("uddudd", "UUUUUU"),  # a good probe begins the count anew
         ("dudu", "DDDD"),
         ("duu", "DDU"),
         ("ufu", "UFU"),  # full harms nobody and is over at once
-        ("dfu", "DFF"),  # but who was down has his good looks still to give
+        ("dfu", "DFF"),  # but a server that was down still needs its good probes
         ("dfuu", "DFFU"),
         ("fddd", "FFFD"),
         ("ufddduu", "UFFFDDU"),

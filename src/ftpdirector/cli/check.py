@@ -21,7 +21,7 @@ def command(
     file: ClusterFile,
     as_json: Json = False,
     no_host: Annotated[
-        bool, typer.Option("--no-host", help="Only the file: look at nothing of this host, which is not the director.")
+        bool, typer.Option("--no-host", help="Only the file, nothing of this host: it is not the director.")
     ] = False,
 ) -> int:
     """Name every problem of a cluster file, each with its place and its remedy."""

@@ -111,16 +111,18 @@ class StatusTable(Table):
 class HealthCheckTable(Table):
     """How a real server is looked at."""
 
-    probe: ProbeKind = Field(ProbeKind.BANNER, description="How far one look goes; each includes the ones before it.")
+    probe: ProbeKind = Field(ProbeKind.BANNER, description="How far one probe goes; each includes the ones before it.")
     user: str = Field("anonymous", max_length=255, description="Who logs in.")
     password_file: str | None = Field(None, description="A file that holds the password; its first line counts.")
     path: str | None = Field(
         None, description="The file that probe `transfer` reads, or the directory that `list` lists."
     )
-    interval: Duration = Field(6.0, description="From one look to the next.", ge=1)
-    timeout: Duration = Field(3.0, description="For one whole look.", ge=1)
-    rise: Annotated[int, Field(strict=True)] = Field(2, ge=1, le=100, description="Good looks that make a server up.")
-    fall: Annotated[int, Field(strict=True)] = Field(3, ge=1, le=100, description="Bad looks that make it down.")
+    interval: Duration = Field(6.0, description="From one probe to the next.", ge=1)
+    timeout: Duration = Field(3.0, description="For one whole probe.", ge=1)
+    rise: Annotated[int, Field(strict=True)] = Field(
+        2, ge=1, le=100, description="Successful probes that make a server up."
+    )
+    fall: Annotated[int, Field(strict=True)] = Field(3, ge=1, le=100, description="Failed probes that make it down.")
 
 
 class RealServerTable(Table):

@@ -1,6 +1,6 @@
 """The rules of a cluster file across fields, as one table: `check` walks it, and the reference page is printed from it.
 
-A problem keeps a file from being used; a warning names what works but bites. This module knows no file format.
+A problem keeps a file from being used; a warning names what is valid but risky. This module knows no file format.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def problems_of(cluster: Cluster, *, source: str) -> tuple[Problem, ...]:
 
 
 def warnings_of(cluster: Cluster, *, source: str) -> tuple[Problem, ...]:
-    """Every rule that is broken so that it works, but bites."""
+    """Every rule that is broken so that it is valid but risky."""
     return _walk(cluster, source, is_problem=False)
 
 
@@ -354,7 +354,7 @@ RULES: Final[tuple[Rule, ...]] = (
     problem("unknown-forwarding", "The engine knows the forwarding method.", _forwarding),
     problem("probe-path", "Probe transfer names the file that it reads.", _probe_path),
     warning("no-server-offered", "Some real server has a weight.", _no_server_offered),
-    warning("timeout-above-interval", "A look ends before the next one is due.", _long_timeout),
+    warning("timeout-above-interval", "A probe ends before the next one is due.", _long_timeout),
     warning(
         "password-without-login", "A password is given where one is needed, and only there.", _password_without_login
     ),
