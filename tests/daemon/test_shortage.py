@@ -85,6 +85,41 @@ def test_out_of_descriptors_verdicts_stay_and_it_is_said_once_and_counted(tmp_pa
             assert line in metrics
 
 
+def test_slow_clients_of_the_page_take_nothing_from_probes_and_commands(tmp_path: Path) -> None:
+    page = quiet_port()
+    with real_server("alpha", tmp_path / "a") as alpha, contextlib.ExitStack() as slow:
+        file = cluster_file(
+            tmp_path / "cluster.toml",
+            [("alpha", "127.0.0.1", alpha.endpoint.port)],
+            port=quiet_port(),
+            top=f'[status]\nlisten = "127.0.0.1:{page}"',
+            virtual=CHECK,
+        )
+        with director(file) as it:
+            it.wait_for("verdict", now="up")
+            pid = it.process.pid
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (110, 110))
+            for _ in range(200):
+                sock = slow.enter_context(socket.socket())
+                sock.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    sock.connect(("127.0.0.1", page))
+                sock.setblocking(True)
+                sock.settimeout(5)
+                with contextlib.suppress(OSError):
+                    sock.sendall(b"GET / HTTP/1.1\r\nX-Slow: ")
+            end_s = time.monotonic() + 3
+            most = 0
+            while time.monotonic() < end_s:
+                most = max(most, len(list(Path(f"/proc/{pid}/fd").iterdir())))
+                time.sleep(0.02)
+            assert 64 <= most < 105, most
+            assert it.status()["virtual_servers"][0]["real_servers"][0]["verdict"]["undecided_total"] == {}
+            with urllib.request.urlopen(f"http://127.0.0.1:{page}/healthz", timeout=20) as answer:
+                assert answer.read() == b"ok\n"
+            assert healths(it) == ["up"]
+
+
 @pytest.mark.real
 @needs_root
 def test_without_a_local_port_or_a_route_that_may_be_used_verdicts_stay(tmp_path: Path) -> None:
