@@ -59,15 +59,17 @@ def kernel_files(
     modules: Sequence[Module], sysctls: Sequence[Sysctl], *, without: Sequence[Module] = ()
 ) -> Iterator[HostFile]:
     """Modules, their options and kernel settings at each boot; no file for what there is none of."""
-    loads = "".join(f"# {one.reason}\n{one.name}\n" for one in modules)
+    loads = "".join(f"# {module.reason}\n{module.name}\n" for module in modules)
     if loads:
         yield HostFile(path="/etc/modules-load.d/ftpdirector.conf", text=loads)
-    options = "".join(f"# {one.reason}\noptions {one.name} {one.options}\n" for one in modules if one.options)
+    options = "".join(
+        f"# {module.reason}\noptions {module.name} {module.options}\n" for module in modules if module.options
+    )
     # systemd-modules-load(8) heeds this, so that a line left in another file loads nothing.
-    options += "".join(f"# {one.reason}\nblacklist {one.name}\n" for one in without)
+    options += "".join(f"# {module.reason}\nblacklist {module.name}\n" for module in without)
     if options:
         yield HostFile(path="/etc/modprobe.d/ftpdirector.conf", text=options)
-    settings = "".join(f"# {one.reason}\n{one.key} = {one.value}\n" for one in sysctls)
+    settings = "".join(f"# {sysctl.reason}\n{sysctl.key} = {sysctl.value}\n" for sysctl in sysctls)
     if settings:
         yield HostFile(path="/etc/sysctl.d/90-ftpdirector.conf", text=settings)
 

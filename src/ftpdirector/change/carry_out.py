@@ -64,7 +64,7 @@ def plan(host: Host, setup: HostSetup, *, cluster: str) -> Plan:
         originals=tuple(Original(key=key, before=originals.get(key, found[key])) for key in items),
         services=setup.services,
     )
-    known = {one.unit: one for one in (*before.services, *setup.services)}
+    known = {service.unit: service for service in (*before.services, *setup.services)}
     tells = tuple(_tells(known.values(), changes, setup.services)) if host.is_live else ()
     return Plan(changes=changes, tells=tells, manifest=manifest)
 

@@ -42,7 +42,7 @@ class Manifest:
 
     def by_key(self) -> Mapping[Key, Found]:
         """How each thing was before."""
-        return {one.key: one.before for one in self.originals}
+        return {original.key: original.before for original in self.originals}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,7 +105,9 @@ def difference(
     changes = [_towards(key, item, found[key]) for key, item in items.items()]
     changes += [_back(key, found[key], original) for key, original in originals.items() if key not in items]
     order = list(Kind)
-    return tuple(sorted((one for one in changes if one is not None), key=lambda one: order.index(one.key.kind)))
+    return tuple(
+        sorted((change for change in changes if change is not None), key=lambda change: order.index(change.key.kind))
+    )
 
 
 def _towards(key: Key, item: Item, found: Found) -> Change | None:

@@ -146,10 +146,10 @@ def _put_line(place: Place, key: Key, value: str | None, mode: int | None) -> No
     del mode
     name, _, line = key.target.partition("\n")
     path = place.path(name)
-    lines = [one for one in (files.read_text(path) or "").splitlines() if one != line]
+    lines = [present for present in (files.read_text(path) or "").splitlines() if present != line]
     if value is not None:
         lines.append(line)
-    text = "".join(f"{one}\n" for one in lines)
+    text = "".join(f"{text_line}\n" for text_line in lines)
     files.replace_text(path, text or None)  # a file that held our line alone goes with it
 
 

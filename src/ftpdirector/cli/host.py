@@ -48,13 +48,13 @@ def director_of(cluster: Cluster, name: str | None) -> Director | None:
     """The director that this host is; None in a file that names none. An `EngineError` when it cannot be told."""
     if not cluster.directors:
         return None
-    known = ", ".join(f"{one.name} ({one.address})" for one in cluster.directors)
+    known = ", ".join(f"{director.name} ({director.address})" for director in cluster.directors)
     if name is not None:
-        for one in cluster.directors:
-            if one.name == name:
-                return one
+        for director in cluster.directors:
+            if director.name == name:
+                return director
         raise EngineError(f'no director is called "{name}"; known: {known}')
-    here = [one for one in cluster.directors if is_local(one.address)]
+    here = [director for director in cluster.directors if is_local(director.address)]
     if len(here) != 1:
         raise EngineError(f"this host is none of the directors, or more than one: {known}; say which with --as NAME")
     return here[0]
@@ -118,7 +118,7 @@ def show_obstacles(host: Host, cluster: Cluster, setup: HostSetup) -> None:
     for sentence in dict.fromkeys(found):
         print(f"note: {sentence}", file=sys.stderr)
     if not cluster.directors:
-        for address in dict.fromkeys(one for virtual in cluster.virtual_servers for one in virtual.addresses):
+        for address in dict.fromkeys(address for virtual in cluster.virtual_servers for address in virtual.addresses):
             if not is_local(address):
                 print(f"note: no interface of this host has {address}: add it, or write [[director]]", file=sys.stderr)
 

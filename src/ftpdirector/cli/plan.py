@@ -27,8 +27,8 @@ def command(file: ClusterFile, root: Root = Path("/"), name: As = None, as_json:
     if as_json:
         show_json(
             {
-                "changes": [dataclasses.asdict(one) for one in planned.changes],
-                "services": [one.unit for one in planned.tells],
+                "changes": [dataclasses.asdict(change) for change in planned.changes],
+                "services": [service.unit for service in planned.tells],
                 "moved_slices": moves,
             }
         )

@@ -75,7 +75,7 @@ def _found(scene: Scene) -> str:
 
 
 def _choice(scene: Scene) -> str:
-    names = [one.name for one in picked(behind(scene.virtual, scene.address, scene.cluster.engine))]
+    names = [server.name for server in picked(behind(scene.virtual, scene.address, scene.cluster.engine))]
     others = [name for name in names if name != scene.server.name]
     return f"{scene.server.name} (it could be {' or '.join(others)} as well)" if others else scene.server.name
 

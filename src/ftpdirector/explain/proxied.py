@@ -19,8 +19,8 @@ def walk_control(scene: Scene) -> Walk:
     virtual, name = scene.virtual, scene.server.name
     yield _control("client", "opens the control connection", packet("SYN", scene.client, scene.front))
     yield _control("director", "accepts it; this connection ends here, no packet of it goes further")
-    names = [one.name for one in picked(behind(virtual, scene.address, scene.cluster.engine))]
-    others = [one for one in names if one != name]
+    names = [server.name for server in picked(behind(virtual, scene.address, scene.cluster.engine))]
+    others = [other for other in names if other != name]
     also = f" (it could be {' or '.join(others)} as well)" if others else ""
     kept = (
         " for a client network that it does not remember; one that it does keeps its real server"

@@ -122,7 +122,7 @@ class Scene:
     @property
     def gateway(self) -> str:
         """The real server's way back, as the file names it."""
-        floating = [one for one in self.virtual.gateway_addresses if one.version == self.address.version]
+        floating = [address for address in self.virtual.gateway_addresses if address.version == self.address.version]
         return f"the director ({floating[0]})" if floating else "the director"
 
 
@@ -149,7 +149,7 @@ def words_of(mode: Mode, endpoint: Endpoint) -> str:
 def behind(virtual: VirtualServer, address: IPAddress, engine: Engine) -> tuple[RealServer, ...]:
     """The real servers that a client of this address may get; the proxy joins the families."""
     return tuple(
-        one for one in virtual.real_servers if engine is Engine.PROXY or one.address.version == address.version
+        server for server in virtual.real_servers if engine is Engine.PROXY or server.address.version == address.version
     )
 
 
@@ -158,16 +158,16 @@ def passive_ports_of(cluster: Cluster, virtual: VirtualServer, server: RealServe
     if cluster.engine is Engine.PROXY or virtual.placement is not Placement.SLICES:
         return virtual.passive_ports, None
     group = group_of(virtual)
-    for one in assign(groups_of(cluster)[group]):
-        if one.server.address == server.address:
-            mark = slice_marks(cluster)[group][one.slot] if cluster.engine is Engine.IPVS else None
-            return one.ports, mark
+    for assigned in assign(groups_of(cluster)[group]):
+        if assigned.server.address == server.address:
+            mark = slice_marks(cluster)[group][assigned.slot] if cluster.engine is Engine.IPVS else None
+            return assigned.ports, mark
     raise KeyError(server.name)
 
 
 def picked(servers: tuple[RealServer, ...]) -> Iterator[RealServer]:
     """Those that get new clients, in the order of the file; all of them where none does."""
-    offered = [one for one in servers if one.weight and not one.sorry]
+    offered = [server for server in servers if server.weight and not server.sorry]
     yield from offered or servers
 
 

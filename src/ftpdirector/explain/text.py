@@ -154,10 +154,10 @@ def _reason(title: str, verdict: Verdict, said: _Said, width: int) -> Iterator[L
 
 def _mistake(mistake: Mistake, width: int) -> Iterator[Line]:
     yield from _wrapped(mistake.what, "  * ", width)
-    for one in mistake.breaks:
-        modes = ", ".join(mode.upper() for mode in one.modes)
-        yield from _wrapped(f"{modes}: {one.verdict.text}", "      ", width)
-    for remedy in dict.fromkeys(one.verdict.remedy for one in mistake.breaks):
+    for breakage in mistake.breaks:
+        modes = ", ".join(mode.upper() for mode in breakage.modes)
+        yield from _wrapped(f"{modes}: {breakage.verdict.text}", "      ", width)
+    for remedy in dict.fromkeys(breakage.verdict.remedy for breakage in mistake.breaks):
         yield from _wrapped(f"remedy: {remedy}", "      ", width)
 
 

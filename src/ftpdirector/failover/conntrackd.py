@@ -41,7 +41,7 @@ def peers(cluster: Cluster) -> tuple[IPAddress, ...]:
 
     conntrackd tells one other by UDP. Three directors would need multicast, which switches lose in silence.
     """
-    addresses = tuple(one.address for one in cluster.directors)
+    addresses = tuple(director.address for director in cluster.directors)
     return addresses if len(addresses) == 2 and addresses[0].version == addresses[1].version else ()
 
 
@@ -50,7 +50,7 @@ def carried(cluster: Cluster, me: Director | None, *, but: Sequence[IPAddress]) 
     if me is None or not peers(cluster):
         return HostSetup()
     unit = f"/etc/systemd/system/{_UNIT}"
-    (other,) = (one for one in cluster.directors if one != me)
+    (other,) = (director for director in cluster.directors if director != me)
     return HostSetup(
         files=(
             HostFile(path=FILE, text="\n".join(_file(cluster, me, other, but)) + "\n"),
@@ -120,7 +120,7 @@ def _file(cluster: Cluster, me: Director, other: Director, but: Sequence[IPAddre
     yield "        Address Ignore {"
     yield "            IPv4_address 127.0.0.1"
     yield "            IPv6_address ::1"
-    for address in (*(one.address for one in cluster.directors), *dict.fromkeys(but)):
+    for address in (*(director.address for director in cluster.directors), *dict.fromkeys(but)):
         yield f"            IPv{address.version}_address {address}"
     yield "        }"
     yield "        State Accept {"

@@ -25,7 +25,7 @@ def telling(cluster: Cluster, sockets: Collection[tuple[int, int]]) -> Mapping[s
         sends = any(remote == _SYNC_PORT for _, remote in sockets)
         receives = any(own == _SYNC_PORT for own, _ in sockets)
         said["IPVS sync daemon"] = Telling.SENDS if sends else Telling.RECEIVES if receives else Telling.SILENT
-    translates = any(one.forwarding is ForwardingMethod.NAT for one in cluster.virtual_servers)
+    translates = any(virtual.forwarding is ForwardingMethod.NAT for virtual in cluster.virtual_servers)
     if peers(cluster) and (translates or cluster.engine is Engine.NFTABLES):
         said["conntrackd"] = Telling.RUNS if any(own == PORT for own, _ in sockets) else Telling.SILENT
     return said

@@ -128,4 +128,4 @@ def between(flow: Flow, host: HostSettings) -> Flow:
 
 def of_family(addresses: Sequence[IPAddress], version: int) -> frozenset[IPAddress]:
     """Those of one family."""
-    return frozenset(one for one in addresses if one.version == version)
+    return frozenset(address for address in addresses if address.version == version)

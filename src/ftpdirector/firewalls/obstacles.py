@@ -44,7 +44,9 @@ def obstacles(ruleset: str, ours: Ours) -> Iterator[str]:
     Commands stand below their sentence, indented by four spaces.
     """
     chains = [
-        one for one in parse(ruleset) if one.table != ours.table and not one.name.startswith(f"{ours.chain_prefix}-")
+        chain
+        for chain in parse(ruleset)
+        if chain.table != ours.table and not chain.name.startswith(f"{ours.chain_prefix}-")
     ]
     yield from _drops(chains, ours.flows)
     for chain in chains:
@@ -55,20 +57,22 @@ def obstacles(ruleset: str, ours: Ours) -> Iterator[str]:
 def _drops(chains: Sequence[Chain], flows: Sequence[Flow]) -> Iterator[str]:
     """One sentence for each place that drops, and family."""
     found: dict[tuple[Chain, Chain, str, Owner, int], list[Drop]] = {}
-    for one in drops(chains, flows):
-        owner = owner_of(one, chains)
-        version = one.flow.version if owner != "firewalld" else 0  # it is told of both at once
-        is_default = _is_default(one.rule) and (one.chain == one.base or owner in _MADE_BY)
+    for drop in drops(chains, flows):
+        owner = owner_of(drop, chains)
+        version = drop.flow.version if owner != "firewalld" else 0  # it is told of both at once
+        is_default = _is_default(drop.rule) and (drop.chain == drop.base or owner in _MADE_BY)
         key = (
-            (one.base, one.base, "", owner, version) if is_default else (one.base, one.chain, one.rule, owner, version)
+            (drop.base, drop.base, "", owner, version)
+            if is_default
+            else (drop.base, drop.chain, drop.rule, owner, version)
         )
-        found.setdefault(key, []).append(one)
+        found.setdefault(key, []).append(drop)
     # Its reload takes away rules of iptables: those come after it.
     in_order = sorted(found.items(), key=lambda item: item[0][3] != "firewalld")
-    for (base, chain, rule, owner, _), each in in_order:
-        what = ", ".join(dict.fromkeys(one.flow.purpose for one in each))
-        is_doubted = all(one.in_doubt for one in each)
-        remedy = commands(owner, base, each, chains)
+    for (base, chain, rule, owner, _), alike in in_order:
+        what = ", ".join(dict.fromkeys(drop.flow.purpose for drop in alike))
+        is_doubted = all(drop.in_doubt for drop in alike)
+        remedy = commands(owner, base, alike, chains)
         if rule:
             does = f"{'may drop' if is_doubted else 'drops'}, in {base.name}, {what}: {rule}; take that out"
             how = ", or let ours pass before it"

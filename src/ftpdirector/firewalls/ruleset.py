@@ -110,7 +110,7 @@ def _priority(text: str) -> int:
 
 def drops(chains: Sequence[Chain], flows: Sequence[Flow]) -> Iterator[Drop]:
     """What of the flows is dropped, and by whom."""
-    by_name = {(one.table, one.name): one for one in chains}
+    by_name = {(chain.table, chain.name): chain for chain in chains}
     for base in chains:
         for flow in flows:
             if flow.stages & base.stages and flow.version in _FAMILIES.get(base.family, ()):
@@ -282,7 +282,7 @@ class _Condition:
     @cached_property
     def words(self) -> set[str]:
         """The values as words."""
-        return {one.strip().strip('"') for one in self.values.strip("{} ").split(",") if one}
+        return {word.strip().strip('"') for word in self.values.strip("{} ").split(",") if word}
 
     def _if(self, is_so: bool, seen: _Match) -> _Match:  # noqa: FBT001
         return seen if is_so != self.is_not else _NONE
@@ -292,7 +292,7 @@ class _Condition:
             return self._if(is_so=False, seen=seen)
         if ours is None or not self.words or "@" in self.values:
             return replace(seen, is_sure=False)
-        is_so = any(ours.startswith(one[:-1]) if one.endswith("*") else ours == one for one in self.words)
+        is_so = any(ours.startswith(name[:-1]) if name.endswith("*") else ours == name for name in self.words)
         return self._if(is_so=is_so, seen=seen)
 
     def _by_address(self, flow: Flow, seen: _Match, ours: frozenset[IPAddress]) -> _Match:
@@ -305,10 +305,12 @@ class _Condition:
             return replace(seen, is_sure=False)
         ordered = _in_order(seen.addresses)
         inside = frozenset(
-            one
+            address
             for first, last in networks
             if first.version == flow.version
-            for one in ordered[bisect_left(ordered, int(first), key=int) : bisect_right(ordered, int(last), key=int)]
+            for address in ordered[
+                bisect_left(ordered, int(first), key=int) : bisect_right(ordered, int(last), key=int)
+            ]
         )
         return replace(seen, addresses=seen.addresses - inside if self.is_not else inside)
 
@@ -316,7 +318,7 @@ class _Condition:
         ranges = _ranges(self.values)
         if ranges is None:
             return replace(seen, is_sure=False)
-        touched = [one for one in ranges if one.first <= due.last and due.first <= one.last]
+        touched = [port_range for port_range in ranges if port_range.first <= due.last and due.first <= port_range.last]
         if not touched:
             return self._if(is_so=False, seen=seen)
         is_named = seen.is_named or (is_ours and not self.is_not)
@@ -327,10 +329,10 @@ class _Condition:
 
 def _covers(ranges: Sequence[PortRange], ours: PortRange) -> bool:
     after = ours.first
-    for one in sorted(ranges, key=lambda each: each.first):
-        if one.first > after:
+    for port_range in sorted(ranges, key=lambda port_range: port_range.first):
+        if port_range.first > after:
             return False
-        after = max(after, one.last + 1)
+        after = max(after, port_range.last + 1)
     return after > ours.last
 
 
@@ -342,9 +344,9 @@ def _in_order(addresses: frozenset[IPAddress]) -> tuple[IPAddress, ...]:
 @lru_cache(maxsize=1024)
 def _networks(values: str) -> tuple[_Network, ...] | None:
     found: list[_Network] = []
-    for one in values.strip("{} ").split(","):
+    for part in values.strip("{} ").split(","):
         try:
-            first, _, last = one.strip().partition("-")
+            first, _, last = part.strip().partition("-")
             if last:
                 found.append((ipaddress.ip_address(first), ipaddress.ip_address(last)))
             else:
@@ -358,8 +360,8 @@ def _networks(values: str) -> tuple[_Network, ...] | None:
 @lru_cache(maxsize=1024)
 def _ranges(values: str) -> tuple[PortRange, ...] | None:
     found: list[PortRange] = []
-    for one in values.strip("{} ").split(","):
-        first, _, last = one.strip().partition("-")
+    for part in values.strip("{} ").split(","):
+        first, _, last = part.strip().partition("-")
         if not first.isdigit() or (last and not last.isdigit()):
             return None
         found.append(PortRange(int(first), int(last or first)))
@@ -404,7 +406,7 @@ def _read(text: str) -> _Rule:
     """A rule; words that say nothing here make it unsure."""
     words: list[str] = _TOKEN.findall(text)
     if " . " in text:  # several things at once, in a set
-        end = next((place for place, one in enumerate(words) if one in _ENDS), len(words))
+        end = next((place for place, word in enumerate(words) if word in _ENDS), len(words))
         return _Rule((_Condition(),), _verdict(words[end:]))
     conditions: list[_Condition] = []
     place = 0
@@ -457,11 +459,11 @@ def _subject(token: str, rest: Sequence[str]) -> tuple[str, int]:
             return "ct other", 2
         case ["fib", *_]:
             words = [token, *rest]
-            taken = next((n for n, one in enumerate(words) if one in ("type", "oif", "oifname", "missing")), 0) + 1
+            taken = next((n for n, word in enumerate(words) if word in ("type", "oif", "oifname", "missing")), 0) + 1
             return (" ".join(words[:taken]), taken)
-        case [one, *_] if one in _INTERFACES:
-            return f"interface {_INTERFACES[one]}", 1
-        case [one, *_] if one in _OTHER_PROTOCOLS:
+        case [word, *_] if word in _INTERFACES:
+            return f"interface {_INTERFACES[word]}", 1
+        case [word, *_] if word in _OTHER_PROTOCOLS:
             return "protocol", 0
         case _:
             return "", 1
@@ -480,12 +482,12 @@ def _verdict(tokens: Sequence[str], *, is_sure: bool = True) -> _Verdict | None:
 def _mapped(conditions: Sequence[_Condition], rest: Sequence[str]) -> _Rule:
     """`ct state vmap { established : accept, invalid : drop }` and the like."""
     verdicts: dict[str, _Verdict] = {}
-    for one in rest[0].strip("{} ").split(",") if rest else ():
-        key, _, value = one.partition(" : ")
+    for entry in rest[0].strip("{} ").split(",") if rest else ():
+        key, _, value = entry.partition(" : ")
         found = _verdict(value.split(), is_sure=False)
         if found:
             verdicts[key.strip()] = found
     if conditions and conditions[-1].subject == "ct state":
-        sure = {key: replace(one, is_sure=True) for key, one in verdicts.items()}
+        sure = {key: replace(verdict, is_sure=True) for key, verdict in verdicts.items()}
         return _Rule(tuple(conditions[:-1]), None, by_state=sure)
     return _Rule((*conditions[:-1], _Condition()), None, unsure=tuple(dict.fromkeys(verdicts.values())))

@@ -61,10 +61,10 @@ class IpvsEngine:
 
     def snapshot_counters(self) -> EngineCounters:
         """The connections that stand now, by real server: control connections and, by slices, data connections."""
-        services = {(one.mark, family): one for one in self._services() for family in _families(one)}
+        services = {(service.mark, family): service for service in self._services() for family in _families(service)}
         marks = slice_marks(self._cluster)
         slots = {
-            group: {one.server.address: one.slot for one in assign(virtuals)}
+            group: {assigned.server.address: assigned.slot for assigned in assign(virtuals)}
             for group, virtuals in groups_of(self._cluster).items()
             if virtuals[0].placement is Placement.SLICES
         }
@@ -79,7 +79,8 @@ class IpvsEngine:
                 control, data = _active(own[:1], server), _active(own[1:], server)
                 by_server[server.name] = RealServerCounters(sessions=control + data, transfers=data)
             found[virtual.name] = VirtualServerCounters(
-                sessions=sum(one.sessions - one.transfers for one in by_server.values()), real_servers=by_server
+                sessions=sum(counters.sessions - counters.transfers for counters in by_server.values()),
+                real_servers=by_server,
             )
         return EngineCounters(virtual_servers=found, data_setup=Histogram(bounds_s=(), counts=(0,), sum_s=0.0))
 
@@ -133,6 +134,6 @@ def drain_notes(cluster: Cluster, keys: Sequence[Key]) -> tuple[str, ...]:
         if server.sorry and (virtual.name, server.name) in keys
     ]
     if len(cluster.directors) > 1:
-        others = ", ".join(one.name for one in cluster.directors)
+        others = ", ".join(director.name for director in cluster.directors)
         notes.append(f"this director alone was told; say the same on each of: {others}")
     return tuple(notes)

@@ -13,7 +13,7 @@ _TO_THIS_HOST: Final = frozenset({Stage.ARRIVED, Stage.TRANSLATED, Stage.INPUT})
 
 def flows_of(cluster: Cluster) -> tuple[Flow, ...]:
     """Each once, in the order of the file. IPVS takes packets over after the input chains have seen them."""
-    every = (flow for one in cluster.virtual_servers for version in (4, 6) for flow in _flows(one, version))
+    every = (flow for virtual in cluster.virtual_servers for version in (4, 6) for flow in _flows(virtual, version))
     return tuple(dict.fromkeys(between(flow, cluster.host) for flow in every))
 
 
@@ -23,6 +23,6 @@ def _flows(virtual: VirtualServer, version: int) -> Iterator[Flow]:
         return
     yield from into_virtual(own, PortRange(virtual.port, virtual.port), "control connections", stages=_TO_THIS_HOST)
     yield from into_virtual(own, virtual.passive_ports, "passive data connections", stages=_TO_THIS_HOST)
-    servers = of_family([one.address for one in virtual.real_servers], version)
+    servers = of_family([server.address for server in virtual.real_servers], version)
     if servers and virtual.forwarding is ForwardingMethod.NAT:  # real servers answer others past the director
         yield from active_data(servers)

@@ -64,8 +64,8 @@ class Compiler:
         self._marks = marks = marks_of(cluster)
         groups = groups_of(cluster)
         self._parts = [_part(virtual, marks, groups) for virtual in cluster.virtual_servers]
-        behind = [one for part in self._parts for one in part.bare]
-        helped = [one for one in behind if one.virtual.placement is Placement.HELPER]
+        behind = [pool for part in self._parts for pool in part.bare]
+        helped = [pool for pool in behind if pool.virtual.placement is Placement.HELPER]
         self._fixed = Table(
             name=TABLE,
             counters=_COUNTERS,
@@ -83,14 +83,14 @@ class Compiler:
         """Every virtual address with the real servers of its family, in the order of the file."""
         for part in self._parts:
             _renew(part, offers)
-        return [one for part in self._parts for one in part.behind]
+        return [pool for part in self._parts for pool in part.behind]
 
     def table(self, offers: Mapping[Key, Offer]) -> Table:
         """The whole table; objects that have not changed are those of the last one."""
         behind = self.behind(offers)
         for part in self._parts:
             if not part.digest:
-                part.sets = tuple(each for one in part.behind for each in sets_of(one))
+                part.sets = tuple(pool_set for pool in part.behind for pool_set in sets_of(pool))
                 part.chains = tuple(chains_of(part.behind[0].virtual, part.behind))
                 part.digest = _digest_of(Table(name=TABLE, sets=part.sets, chains=part.chains))
         verdicts = tuple(verdicts_of(behind))
@@ -101,8 +101,13 @@ class Compiler:
         )
         return replace(
             self._fixed,
-            sets=(*self._fixed.sets, *verdicts, *(one for part in self._parts for one in part.sets)),
-            chains=(_above_limit(), *(one for part in self._parts for one in part.chains), *self._fixed.chains, state),
+            sets=(*self._fixed.sets, *verdicts, *(nft_set for part in self._parts for nft_set in part.sets)),
+            chains=(
+                _above_limit(),
+                *(chain for part in self._parts for chain in part.chains),
+                *self._fixed.chains,
+                state,
+            ),
         )
 
 
@@ -112,14 +117,14 @@ def _digest_of(table: Table) -> bytes:
 
 def _part(virtual: VirtualServer, marks: Marks, groups: Mapping[Group, Sequence[VirtualServer]]) -> _Part:
     bare = tuple(_bare(virtual, marks, groups))
-    return _Part(bare=bare, keys=tuple(tuple((virtual.name, server.name) for server in one.servers) for one in bare))
+    return _Part(bare=bare, keys=tuple(tuple((virtual.name, server.name) for server in pool.servers) for pool in bare))
 
 
 def _bare(virtual: VirtualServer, marks: Marks, groups: Mapping[Group, Sequence[VirtualServer]]) -> Iterator[Behind]:
     # Data connections of virtual servers that share a range cannot be told apart, so that they share persistence too.
     by_persistence = virtual.placement is Placement.PERSISTENCE
     home = groups[group_of(virtual)][0] if by_persistence else virtual
-    for address in sorted(virtual.addresses, key=lambda one: one.version):
+    for address in sorted(virtual.addresses, key=lambda address: address.version):
         servers = tuple(server for server in virtual.real_servers if server.address.version == address.version)
         yield Behind(
             virtual=virtual,
@@ -134,8 +139,8 @@ def _bare(virtual: VirtualServer, marks: Marks, groups: Mapping[Group, Sequence[
 
 def _renew(part: _Part, offers: Mapping[Key, Offer]) -> None:
     now = [tuple(offers[key] for key in keys) for keys in part.keys]
-    if not part.behind or now != [one.offers for one in part.behind]:
-        part.behind = tuple(replace(one, offers=each) for one, each in zip(part.bare, now, strict=True))
+    if not part.behind or now != [pool.offers for pool in part.behind]:
+        part.behind = tuple(replace(pool, offers=offers_now) for pool, offers_now in zip(part.bare, now, strict=True))
         part.digest = b""
 
 
@@ -158,7 +163,7 @@ def _peers(directors: Sequence[IPAddress]) -> Iterator[Chain]:
 
 def state_in(table: Table) -> str:
     """The name of the chain that says what the table holds; empty where there is none."""
-    return next((one.name for one in table.chains if one.name.startswith(STATE)), "")
+    return next((chain.name for chain in table.chains if chain.name.startswith(STATE)), "")
 
 
 def _helper() -> Helper:

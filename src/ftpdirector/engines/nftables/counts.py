@@ -99,7 +99,7 @@ class Counts:
         )
 
     def _read_open(self, cluster: Cluster) -> None:
-        versions = {address.version for one in cluster.virtual_servers for address in one.addresses}
+        versions = {address.version for virtual in cluster.virtual_servers for address in virtual.addresses}
         try:
             listing = "".join(packetfilter.list_connections(version) for version in sorted(versions))
         except HostError as error:
@@ -126,7 +126,7 @@ class Counts:
             yield (
                 virtual.name,
                 VirtualServerCounters(
-                    sessions=sum(one.sessions for one in by_server.values()),
+                    sessions=sum(counters.sessions for counters in by_server.values()),
                     sessions_total=_at(self._traffic.made, virtual),
                     refused_total={"limit": _at(self._traffic.refused, virtual)},
                     real_servers=by_server,
@@ -140,7 +140,7 @@ def _at(counted: Mapping[str, int], virtual: VirtualServer) -> int:
 
 def _told(name: str, cluster: Cluster, *, in_bytes: bool = False) -> Mapping[str, int]:
     """What the sets of this name have counted, in packets or bytes, of every family in use."""
-    families = dict.fromkeys(family_of(address) for one in cluster.virtual_servers for address in one.addresses)
+    families = dict.fromkeys(family_of(address) for virtual in cluster.virtual_servers for address in virtual.addresses)
     try:
         return {
             key: counted[in_bytes]

@@ -141,19 +141,19 @@ class NftablesEngine:
 
     def _with_shares(self, cluster: Cluster, offers: dict[Key, Offer]) -> Mapping[Key, Offer]:
         control = self._counts.open.control
-        if not any(control.values()) or not any(one.scheduler in FOLLOWING for one in cluster.virtual_servers):
+        if not any(control.values()) or not any(virtual.scheduler in FOLLOWING for virtual in cluster.virtual_servers):
             return offers
-        for one in self._compiler_of(cluster).behind(offers):
-            keys = [(one.virtual.name, server.name) for server in one.servers]
+        for pool in self._compiler_of(cluster).behind(offers):
+            keys = [(pool.virtual.name, server.name) for server in pool.servers]
             sessions = [control.get(key, 0) for key in keys]
-            if one.virtual.scheduler not in FOLLOWING or not any(sessions):
+            if pool.virtual.scheduler not in FOLLOWING or not any(sessions):
                 continue
-            weighs = one.virtual.scheduler == "wlc"
-            weights = [offer.weight if weighs else min(1, offer.weight) for offer in one.taking]
-            coming = expected(self._counts.arrivals(one.virtual.name), sum(map(bool, weights)))
+            weighs = pool.virtual.scheduler == "wlc"
+            weights = [offer.weight if weighs else min(1, offer.weight) for offer in pool.taking]
+            coming = expected(self._counts.arrivals(pool.virtual.name), sum(map(bool, weights)))
             dealt = shares(weights, sessions, coming)
             if any(dealt):
-                offers.update({key: replace(offers[key], share=each) for key, each in zip(keys, dealt, strict=True)})
+                offers.update({key: replace(offers[key], share=share) for key, share in zip(keys, dealt, strict=True)})
         return offers
 
 
@@ -166,5 +166,5 @@ def _needs_counts(cluster: Cluster) -> bool:
 
 def drain_notes(cluster: Cluster) -> tuple[str, ...]:
     """What an operator must know who drains a real server."""
-    others = ", ".join(one.name for one in cluster.directors)
+    others = ", ".join(director.name for director in cluster.directors)
     return (f"this director alone was told; say the same on each of: {others}",) if len(cluster.directors) > 1 else ()

@@ -13,7 +13,7 @@ _ARRIVED: Final = frozenset({Stage.ARRIVED})
 
 def flows_of(cluster: Cluster) -> tuple[Flow, ...]:
     """Each once, in the order of the file. Nothing of it is for the host itself."""
-    every = (flow for one in cluster.virtual_servers for version in (4, 6) for flow in _flows(one, version))
+    every = (flow for virtual in cluster.virtual_servers for version in (4, 6) for flow in _flows(virtual, version))
     return tuple(dict.fromkeys(between(flow, cluster.host) for flow in every))
 
 
@@ -30,7 +30,7 @@ def _flows(virtual: VirtualServer, version: int) -> Iterator[Flow]:
         behind = of_family(addresses, version)
         if behind:
             yield from to_servers(behind, PortRange(port, port), "control connections")
-    servers = of_family([one.address for one in virtual.real_servers], version)
+    servers = of_family([server.address for server in virtual.real_servers], version)
     if not servers:
         return
     # The kernel's helper expects data connections, to whatever ports real servers announce.

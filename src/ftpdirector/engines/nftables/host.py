@@ -34,7 +34,7 @@ def compile_host(cluster: Cluster, me: Director | None, *, listing: str | None =
     whole = want(cluster, {}, {}).offers
     wanted_by = _ALONE if me is None else _ONE_OF_MORE
     modules = tuple(_modules(cluster))
-    versions: set[int] = {address.version for one in cluster.virtual_servers for address in one.addresses}
+    versions: set[int] = {address.version for virtual in cluster.virtual_servers for address in virtual.addresses}
     sysctls = tuple(forwarding_settings(versions))
     setup = HostSetup(
         modules=modules,
@@ -52,8 +52,8 @@ def compile_host(cluster: Cluster, me: Director | None, *, listing: str | None =
             sorted(
                 {
                     (ports.first, ports.last)
-                    for one in cluster.virtual_servers
-                    for ports in (PortRange(one.port, one.port), one.passive_ports)
+                    for virtual in cluster.virtual_servers
+                    for ports in (PortRange(virtual.port, virtual.port), virtual.passive_ports)
                 }
             )
         ),
@@ -71,7 +71,7 @@ def _now(compiler: Compiler, listing: str | None) -> Mapping[Key, Offer] | None:
 
 def _modules(cluster: Cluster) -> Iterator[Module]:
     """What the rules need is loaded by the kernel with the rules; the helper's other half is not."""
-    if any(one.placement is Placement.HELPER for one in cluster.virtual_servers):
+    if any(virtual.placement is Placement.HELPER for virtual in cluster.virtual_servers):
         yield Module(name="nf_conntrack_ftp", reason="reads PASV and PORT; rules say of which connections")
         yield Module(name="nf_nat_ftp", reason="rewrites PASV and PORT")
 
