@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ftpdirector.change.setup import HostFile, Link, Module, Sysctl
+from ftpdirector.change.setup import HostFile, Module, Symlink, Sysctl
 
 RULES_FILE: Final = "/etc/ftpdirector/ftpdirector.nft"
 RULES_UNIT: Final = "ftpdirector-rules.service"
@@ -44,11 +44,11 @@ def rules_files(rules: str, *, wanted_by: Sequence[str]) -> Iterator[HostFile]:
     yield HostFile(path=_UNIT_PATH, text=text)
 
 
-def rules_links(*, wanted_by: Sequence[str]) -> Iterator[Link]:
+def rules_links(*, wanted_by: Sequence[str]) -> Iterator[Symlink]:
     """The unit, enabled."""
     for unit in wanted_by:
         services = unit.endswith(".service")
-        yield Link(
+        yield Symlink(
             path=f"/etc/systemd/system/{unit}.wants/{RULES_UNIT}",
             to=_UNIT_PATH,
             reason="the rules are loaded at boot" + (f", before {unit.removesuffix('.service')}" if services else ""),

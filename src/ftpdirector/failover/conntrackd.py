@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ftpdirector.change.setup import HostFile, HostSetup, Link, Service
+from ftpdirector.change.setup import HostFile, HostService, HostSetup, Symlink
 from ftpdirector.model import Cluster, Director, IPAddress
 
 PORT: Final = 3780
@@ -57,14 +57,14 @@ def carried(cluster: Cluster, me: Director | None, *, but: Sequence[IPAddress]) 
             HostFile(path=unit, text=_UNIT_TEXT),
         ),
         links=(
-            Link(
+            Symlink(
                 path=f"/etc/systemd/system/multi-user.target.wants/{_UNIT}",
                 to=unit,
                 reason="the other director is told of connections from the start",
             ),
         ),
         services=(
-            Service(
+            HostService(
                 unit=_UNIT,
                 program=(
                     "start-stop-daemon",
