@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ftpdirector.firewalls.flow import Flow
+from ftpdirector.firewalls.flow import RequiredFlow
 
 TABLE: Final = "inet ftpdirector"
 """The one nftables table that is ours."""
@@ -128,7 +128,7 @@ class HostSetup:
     """Firewall marks that nobody else may set."""
     ports: tuple[tuple[int, int], ...] = ()
     """Ports of virtual addresses, first and last, that nobody else may translate."""
-    flows: tuple[Flow, ...] = ()
+    flows: tuple[RequiredFlow, ...] = ()
     """What packet filters of others must let pass."""
 
     def with_part(self, part: HostSetup) -> HostSetup:

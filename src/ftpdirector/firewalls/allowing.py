@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ftpdirector.firewalls.ruleset import Chain, Drop
+from ftpdirector.firewalls.ruleset import Drop, FilterChain
 from ftpdirector.model import IPAddress, PortRange
 
 Owner = Literal["firewalld", "ufw", "docker", "iptables", "nft"]
@@ -18,7 +18,7 @@ _MOST: Final = 6
 """Lines of one kind, before it is said that there are more."""
 
 
-def owner_of(drop: Drop, chains: Iterable[Chain]) -> Owner:
+def owner_of(drop: Drop, chains: Iterable[FilterChain]) -> Owner:
     """Who can be told to let it pass."""
     base = drop.base
     if base.table.endswith(" firewalld"):
@@ -50,7 +50,7 @@ class _Allowance:
         return not self.to and not self.since
 
 
-def commands(owner: Owner, base: Chain, dropped: Sequence[Drop], chains: Iterable[Chain]) -> list[str]:
+def commands(owner: Owner, base: FilterChain, dropped: Sequence[Drop], chains: Iterable[FilterChain]) -> list[str]:
     """One command a line."""
     wanted = list(_allowances(dropped))
     family = dropped[0].flow.version
@@ -66,7 +66,7 @@ def _first_of(lines: Iterable[str]) -> Iterator[str]:
         yield f"# and so on: {len(every) - _MOST} more"
 
 
-def _lines(owner: Owner, allowance: _Allowance, base: Chain, family: int) -> Iterator[str]:
+def _lines(owner: Owner, allowance: _Allowance, base: FilterChain, family: int) -> Iterator[str]:
     match owner:
         case "ufw":
             yield from _ufw(allowance, base)
@@ -129,7 +129,7 @@ def _listed(ports: Sequence[PortRange], sign: str) -> str:
     )
 
 
-def _ufw(allowance: _Allowance, base: Chain) -> Iterator[str]:
+def _ufw(allowance: _Allowance, base: FilterChain) -> Iterator[str]:
     verb = "ufw route prepend allow" if base.name == "FORWARD" else "ufw prepend allow"
     for address in _networks(allowance.to):
         yield f"{verb} proto tcp to {address}" + (f" port {_listed(allowance.ports, ':')}" if allowance.ports else "")
@@ -137,7 +137,7 @@ def _ufw(allowance: _Allowance, base: Chain) -> Iterator[str]:
         yield f"{verb} proto tcp from {address}"
 
 
-def _iptables(allowance: _Allowance, base: Chain, family: int, chain: str) -> Iterator[str]:
+def _iptables(allowance: _Allowance, base: FilterChain, family: int, chain: str) -> Iterator[str]:
     program = "iptables" if family == 4 else "ip6tables"
     table = base.table.partition(" ")[2]
     start = f"{program}{'' if table == 'filter' else f' -t {table}'} -I {chain}"
@@ -150,7 +150,7 @@ def _iptables(allowance: _Allowance, base: Chain, family: int, chain: str) -> It
         yield f"{start} -p tcp -s {addresses} -j ACCEPT"
 
 
-def _nft(allowance: _Allowance, base: Chain, family: int) -> Iterator[str]:
+def _nft(allowance: _Allowance, base: FilterChain, family: int) -> Iterator[str]:
     start = f"nft insert rule {base.table} {base.name}"
     word = "ip" if family == 4 else "ip6"
     if allowance.is_of_open_connections:
@@ -164,7 +164,7 @@ def _nft(allowance: _Allowance, base: Chain, family: int) -> Iterator[str]:
         yield f"{start} {word} saddr {{ {addresses} }} meta l4proto tcp accept"
 
 
-def _firewalld(wanted: Sequence[_Allowance], base: Chain, theirs: set[str]) -> Iterator[str]:
+def _firewalld(wanted: Sequence[_Allowance], base: FilterChain, theirs: set[str]) -> Iterator[str]:
     """A policy of our own, for both families, which comes before those of zones."""
     name, to, chain = ("ftpdirector", "ANY", "FWD") if base.hook != "input" else ("ftpdirector-host", "HOST", "IN")
     rules = [line for allowance in wanted for line in _first_of(_rich_rules(allowance, name))]
