@@ -36,9 +36,9 @@ def _flows(virtual: VirtualServer, version: int) -> Iterator[RequiredFlow]:
     for server in virtual.real_servers:
         listening.setdefault(server.port, []).append(server.address)
     for port, addresses in listening.items():
-        behind = of_family(addresses, version)
-        if behind:
-            yield from to_servers(behind, PortRange(port, port), "control connections")
+        pools = of_family(addresses, version)
+        if pools:
+            yield from to_servers(pools, PortRange(port, port), "control connections")
     servers = of_family([server.address for server in virtual.real_servers], version)
     if not servers:
         return

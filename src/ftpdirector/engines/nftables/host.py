@@ -11,9 +11,9 @@ from typing import Final
 from ftpdirector.change.at_boot import forwarding_settings, kernel_files, rules_files, rules_links
 from ftpdirector.change.keepalived import KEEPALIVED_FILE, KEEPALIVED_LINE, keepalived_service
 from ftpdirector.change.setup import HostFile, HostSetup, Module, PacketFilterRules
+from ftpdirector.engines.nftables.adoption import adopt
 from ftpdirector.engines.nftables.compile import Compiler
 from ftpdirector.engines.nftables.flows import flows_of
-from ftpdirector.engines.nftables.standing import standing
 from ftpdirector.failover.conntrackd import carried
 from ftpdirector.failover.vrrp import vrrp_lines
 from ftpdirector.model import Cluster, Director, Placement, PortRange
@@ -64,7 +64,7 @@ def compile_host(cluster: Cluster, me: Director | None, *, listing: str | None =
 
 def _now(compiler: Compiler, listing: str | None) -> Mapping[Key, Offer] | None:
     try:
-        return standing(listing, compiler).offers if listing is not None else None
+        return adopt(listing, compiler).offers if listing is not None else None
     except ValueError:  # someone else's text in our name: made anew
         return None
 

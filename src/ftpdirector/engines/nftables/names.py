@@ -22,11 +22,11 @@ class Family:
     suffix: str
 
 
-SERVED: Final = "served"
-MADE: Final = "made"
+SESSIONS: Final = "sessions"
+ACCEPTED: Final = "accepted"
 REFUSED: Final = "refused"
-DOWN: Final = "down"
-UP: Final = "up"
+BYTES_TO_CLIENTS: Final = "bytes_to_clients"
+BYTES_TO_SERVERS: Final = "bytes_to_servers"
 """The sets that count: all but the first have one a family."""
 
 IPV4: Final = Family(4, "ip", "ipv4_addr", "v4")

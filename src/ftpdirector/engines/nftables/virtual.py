@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ftpdirector.engines.nftables.marks import DATA_BIT, format_mark
-from ftpdirector.engines.nftables.names import MADE, Family, family_of, network_of_client
+from ftpdirector.engines.nftables.names import ACCEPTED, Family, family_of, network_of_client
 from ftpdirector.engines.nftables.tables import hashed, interleaved, maglev
 from ftpdirector.model import IPAddress, Placement, RealServer, VirtualServer
 from ftpdirector.nft.objects import Chain, Rule, Set
@@ -28,7 +28,7 @@ _SEED: Final = "0x00667470"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Behind:
+class FamilyPool:
     """A virtual address and the real servers of its family: their marks, and their weights as offered now."""
 
     virtual: VirtualServer
@@ -50,9 +50,9 @@ class Behind:
         return f"persistent_{self.persistent}_{self.family.suffix}"
 
     @property
-    def spoke(self) -> str:
+    def last_command(self) -> str:
         """The name of its map of who spoke last."""
-        return f"spoke_{self.persistent}_{self.family.suffix}"
+        return f"last_command_{self.persistent}_{self.family.suffix}"
 
     @property
     def is_persistent(self) -> bool:
@@ -97,7 +97,7 @@ def _share(offer: Offer) -> int:
     return 0 if not offer.weight else offer.weight if offer.share is None else offer.share
 
 
-def sets_of(pool: Behind) -> Iterator[Set]:
+def sets_of(pool: FamilyPool) -> Iterator[Set]:
     """Its maps."""
     yield Set(
         name=pool.named("offered"),
@@ -117,12 +117,14 @@ def sets_of(pool: Behind) -> Iterator[Set]:
         purpose=f"Whose turn it is, by scheduler {pool.virtual.scheduler}.",
     )
     if pool.is_persistent and pool.owns_persistence:
-        yield _of_networks(pool, pool.persistence, "The real server that a client network keeps.")
+        yield _map_of_networks(pool, pool.persistence, "The real server that a client network keeps.")
     if pool.is_found_by_persistence:
-        yield _of_networks(pool, pool.spoke, "The real server that a client network gave its last command to.")
+        yield _map_of_networks(
+            pool, pool.last_command, "The real server that a client network gave its last command to."
+        )
 
 
-def _of_networks(pool: Behind, name: str, purpose: str) -> Set:
+def _map_of_networks(pool: FamilyPool, name: str, purpose: str) -> Set:
     return Set(
         name=name,
         type=f"{pool.family.type} : mark",
@@ -132,10 +134,10 @@ def _of_networks(pool: Behind, name: str, purpose: str) -> Set:
     )
 
 
-def chains_of(virtual: VirtualServer, behind: Sequence[Behind]) -> Iterator[Chain]:
+def chains_of(virtual: VirtualServer, pools: Sequence[FamilyPool]) -> Iterator[Chain]:
     """Its chains, those that others call first."""
     yield Chain(name=f"limits_{virtual.name}", rules=tuple(_limits(virtual)), purpose="A new control connection.")
-    for pool in behind:
+    for pool in pools:
         if pool.virtual is virtual:
             yield Chain(name=pool.named("control"), rules=tuple(_choose(pool)))
             yield Chain(name=pool.named("session"), rules=tuple(_session(pool)))
@@ -154,13 +156,13 @@ def _limits(virtual: VirtualServer) -> Iterator[Rule]:
         yield Rule(f"meta l4proto tcp ct count over {virtual.max_sessions} goto above_limit")
     for family in families:
         yield Rule(
-            f"meta l4proto tcp ct original {family.word} daddr . ct original proto-dst @{MADE}_{family.suffix}",
+            f"meta l4proto tcp ct original {family.word} daddr . ct original proto-dst @{ACCEPTED}_{family.suffix}",
             "Counted." if family is families[0] else "",
         )
-    yield Rule("meta l4proto tcp ct mark . ct original proto-dst @served")
+    yield Rule("meta l4proto tcp ct mark . ct original proto-dst @sessions")
 
 
-def _choose(pool: Behind) -> Iterator[Rule]:
+def _choose(pool: FamilyPool) -> Iterator[Rule]:
     if not pool.slots:
         return
     family, client = pool.family.word, network_of_client(pool.virtual, pool.family)
@@ -179,7 +181,7 @@ def _choose(pool: Behind) -> Iterator[Rule]:
         yield Rule(f"{turn} {go}")
 
 
-def _turn(pool: Behind) -> str:
+def _turn(pool: FamilyPool) -> str:
     match pool.virtual.scheduler:
         case "sh" | "mh":
             return f"jhash {pool.family.word} saddr mod {len(pool.slots)} seed {_SEED}"
@@ -187,7 +189,7 @@ def _turn(pool: Behind) -> str:
             return f"numgen inc mod {len(pool.slots)}"
 
 
-def _session(pool: Behind) -> Iterator[Rule]:
+def _session(pool: FamilyPool) -> Iterator[Rule]:
     family, client = pool.family, network_of_client(pool.virtual, pool.family)
     idle_s = max(_SHORTEST_S, round(pool.virtual.idle_timeout_s))
     # An address that a SYN alone names may be anyone's, who may answer by a reset: only who has agreed is let in.
@@ -204,19 +206,19 @@ def _session(pool: Behind) -> Iterator[Rule]:
         # An update renews an entry and does not change it: it has to go first.
         commands = "tcp flags & (syn | psh) == psh ct state established ct direction original"
         yield Rule(
-            f"{commands} delete @{pool.spoke} {{ {client} : ct mark }}",
+            f"{commands} delete @{pool.last_command} {{ {client} : ct mark }}",
             "The next data connection of this network belongs to the session that gave the last command.",
         )
-        yield Rule(f"{commands} update @{pool.spoke} {{ {client} timeout {_timeout_s(pool)}s : ct mark }}")
+        yield Rule(f"{commands} update @{pool.last_command} {{ {client} timeout {_timeout_s(pool)}s : ct mark }}")
 
 
-def _timeout_s(pool: Behind) -> int:
+def _timeout_s(pool: FamilyPool) -> int:
     return max(1, round(pool.virtual.persistence_timeout_s))
 
 
-def _data_by_persistence(pool: Behind) -> Iterator[Rule]:
+def _data_by_persistence(pool: FamilyPool) -> Iterator[Rule]:
     client, family = network_of_client(pool.virtual, pool.family), pool.family
-    for known in (pool.spoke, pool.persistence):
+    for known in (pool.last_command, pool.persistence):
         yield Rule(
             f"ct mark set {client} map @{known} ct mark set ct mark | {format_mark(DATA_BIT)} "
             f"dnat {family.word} to ct mark map @server_{family.suffix}"

@@ -19,7 +19,7 @@ from ftpdirector.wanted import Key, Offer, want
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Adoption:
     """What stands: the table in our words where it is the one of this cluster, in the kernel's where it is not."""
 
     table: Table
@@ -27,18 +27,18 @@ class Standing:
     """Of every real server of the cluster; one that the table does not know is offered as the file says."""
 
 
-def standing(listing: str, compiler: Compiler) -> Standing:
+def adopt(listing: str, compiler: Compiler) -> Adoption:
     """What a listing holds of the compiler's cluster. Raises `ValueError` where it is no table of ours."""
     listed = parse_table(listing)
     sets = {nft_set.name: nft_set for nft_set in listed.sets}
     offers = dict(_offers(sets, compiler))
     compiled = compiler.table(offers)
     is_ours = state_in(listed) == state_in(compiled)
-    return Standing(table=compiled if is_ours else listed, offers=offers)
+    return Adoption(table=compiled if is_ours else listed, offers=offers)
 
 
 def _offers(sets: Mapping[str, Set], compiler: Compiler) -> Iterator[tuple[Key, Offer]]:
-    for pool in compiler.behind(want(compiler.cluster, {}, {}).offers):
+    for pool in compiler.pools(want(compiler.cluster, {}, {}).offers):
         slots = Counter(_elements(sets, pool.named("schedule")).values())
         marks = {endpoint: mark for mark, endpoint in _elements(sets, pool.named("offered")).items()}
         follows = pool.virtual.scheduler in FOLLOWING
