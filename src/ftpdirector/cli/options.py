@@ -15,7 +15,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from ftpdirector.config.document import parse_address, parse_duration, parse_endpoint
+from ftpdirector.config.values import parse_address, parse_duration, parse_endpoint
 from ftpdirector.daemon.control import ControlClient, default_socket_path
 from ftpdirector.daemon.here import note_for_service
 from ftpdirector.health.probe import ANONYMOUS, Secret
@@ -62,7 +62,9 @@ def read_secret(path: Path | None) -> Secret:
     return Secret(line)
 
 
-ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file.", show_default=False)]
+ClusterFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The cluster file.", show_default=False, readable=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 Socket = Annotated[
     Path | None,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ftpdirector.config.finding import Finding, place_of
-from ftpdirector.errors import Problem
 from ftpdirector.model import Cluster, IPAddress
 
 
@@ -43,16 +42,6 @@ class HostRule:
     is_problem: bool
     sentence: str
     look: Callable[[Cluster, HostFacts], Iterator[Finding]]
-
-
-def host_problems_of(cluster: Cluster, host: HostFacts, *, source: str, is_problem: bool) -> tuple[Problem, ...]:
-    """Every rule that is broken on this host: those that keep the file from being used here, or the others."""
-    return tuple(
-        Problem(where=f"{source}: {where}", what=what, remedy=remedy, rule=rule.name)
-        for rule in HOST_RULES
-        if rule.is_problem is is_problem
-        for where, what, remedy in rule.look(cluster, host)
-    )
 
 
 def _password_files(cluster: Cluster) -> Iterator[tuple[str, str]]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from ftpdirector.config.decode import Loaded, load
-from ftpdirector.config.host_rules import host_problems_of
-from ftpdirector.errors import ConfigError
 from ftpdirector.host.addresses import is_local
 from ftpdirector.host.files import read_password
 from ftpdirector.host.service_user import ServiceUser, may_read, service_user
@@ -19,7 +16,10 @@ _CREDENTIALS = "/run/credentials/"
 
 
 class ThisHost:
-    """What the rules ask of the host. `for_service` false: the caller is the director itself."""
+    """What the rules ask of the host (`config.host_rules.HostFacts`).
+
+    `for_service`: the caller asks for the director that the installed unit will start; else it is the director.
+    """
 
     def __init__(self, *, for_service: bool) -> None:
         """Nothing is looked at yet."""
@@ -74,15 +74,6 @@ def note_for_service(path: Path | None) -> str:
     return f'{path} cannot be read by "{_service().service_user}", as which the service runs'
 
 
-def load_here(path: Path, *, for_service: bool = False) -> Loaded:
-    """`config.decode.load`, with the rules about this host: their problems are a ConfigError, too.
-
-    `for_service`: the caller asks for the director that the installed unit will start.
-    """
-    loaded = load(path)
-    host = ThisHost(for_service=for_service)
-    problems = host_problems_of(loaded.cluster, host, source=path.name, is_problem=True)
-    if problems:
-        raise ConfigError(problems)
-    more = host_problems_of(loaded.cluster, host, source=path.name, is_problem=False)
-    return replace(loaded, warnings=loaded.warnings + more)
+def load_here(path: Path) -> Loaded:
+    """`config.decode.load`, with the rules about this host: their problems are a ConfigError, too."""
+    return load(path, host=ThisHost(for_service=False))
