@@ -25,7 +25,11 @@ BAD = GOOD.replace("port = 2121", "\tport\t= 0")
 
 def check(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ftpdirector", "check", *words], input=stdin, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ftpdirector", "check", "--no-host", *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
