@@ -206,6 +206,8 @@ class VirtualServer:
     idle_timeout_s: float = 900.0
     max_sessions: int = 10000
     max_sessions_per_client: int = 50
+    client_prefix_ipv6: int = 64
+    """IPv6 addresses that share a prefix of so many bits are one client to `max_sessions_per_client` (proxy)."""
     proxy_protocol: ProxyProtocol = ProxyProtocol.OFF
     data_to_server: DataToServer = DataToServer.PASSIVE
     timeouts: Timeouts = Timeouts()

@@ -207,6 +207,7 @@ def _virtual_server(table: VirtualServerTable, engine: Engine) -> VirtualServer:
         idle_timeout_s=table.idle_timeout,
         max_sessions=table.max_sessions,
         max_sessions_per_client=table.max_sessions_per_client,
+        client_prefix_ipv6=table.client_prefix_ipv6,
         proxy_protocol=table.proxy_protocol,
         data_to_server=table.data_to_server,
         timeouts=Timeouts(

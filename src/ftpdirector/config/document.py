@@ -194,6 +194,9 @@ class VirtualServerTable(Table):
     )
     max_sessions: Limit = Field(10000, description="Sessions at a time; 0: no limit.")
     max_sessions_per_client: Limit = Field(50, description="Sessions at a time of one client address; 0: no limit.")
+    client_prefix_ipv6: Annotated[int, Field(strict=True)] = Field(
+        64, ge=1, le=128, description="proxy: IPv6 addresses with a prefix of so many bits in common are one client."
+    )
     proxy_protocol: ProxyProtocol = Field(
         ProxyProtocol.OFF, description="proxy: tell real servers who the client is, on the control connection."
     )

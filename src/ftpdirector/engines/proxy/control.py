@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from ftpdirector.engines.proxy.data import DataConnections
+from ftpdirector.engines.proxy.ports import reset
 from ftpdirector.engines.proxy.readiness import FAILED, READABLE, WRITABLE
 from ftpdirector.errors import HostError
 from ftpdirector.ftp.actions import (
@@ -61,6 +62,11 @@ class ControlConnection:
         self._link = link
         self._events = READABLE
         self._ended = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether the peer ended its side."""
+        return self._ended
 
     def watch(self) -> None:
         """Begin to read."""
@@ -149,6 +155,7 @@ class Link:
         "client",
         "client_text",
         "command_s",
+        "counted",
         "ended",
         "engine",
         "number",
@@ -185,6 +192,7 @@ class Link:
             refused=behind.refused,
         )
         self.ended = False
+        self.counted = ""
         self.user = ""
         self.transfers = 0
         self.opened_s = self.active_s = engine.now_s
@@ -376,10 +384,10 @@ class Link:
                 self._data = None  # An idle session keeps nothing of its transfers.
 
     def _listen(self) -> None:
-        pool = self.engine.port_pool(self.virtual.address, self.behind.virtual.passive_ports)
+        address, ports = self.virtual.address, self.behind.virtual.passive_ports
         client = self.client_text
         try:
-            port = self._data_connections().lease(lambda took: pool.lease(client, took))
+            port = self._data_connections().lease(lambda took: self.engine.lease(address, ports, client, took))
         except HostError as error:
             self.engine.log.warning("no data port", session=self.number, client=client, reason=str(error))
             self.do(self.session.listen_failed(str(error)))
@@ -414,6 +422,11 @@ class Link:
             self._data.close()
             self._data = None
         engine = self.engine
-        for control in (self._client, self._server):
-            engine.closings.close(control.sock, engine.now_s, control.held)
+        engine.closings.close(self._client.sock, engine.now_s, self._client.held)
+        if self._client.gone and not self.user:
+            # Nothing can be lost before a login, and a close from this side would keep an ephemeral port for a minute.
+            engine.readiness.closing(self._server.sock.fileno())
+            reset(self._server.sock)
+        else:
+            engine.closings.close(self._server.sock, engine.now_s, self._server.held)
         engine.link_ended(self, reason)

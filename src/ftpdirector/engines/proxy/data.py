@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from ftpdirector.engines.proxy.closing import Closings
-from ftpdirector.engines.proxy.ports import IP_FREEBIND, Lease, family_of, reset
+from ftpdirector.engines.proxy.ports import IP_FREEBIND, NO_DESCRIPTOR_LEFT, Lease, family_of, reset
 from ftpdirector.engines.proxy.readiness import EVERY_EDGE, READABLE, Readiness
 from ftpdirector.engines.proxy.relay import Flow, PipePool, Progress
 from ftpdirector.ftp.actions import Direction
@@ -145,7 +145,9 @@ class _ServerListener:
     def ready(self, events: int) -> None:  # noqa: ARG002  accept tells more
         try:
             sock, peer = self.sock.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR_LEFT:
+                self._end.data.ground.readiness.rest(self.sock.fileno(), self)
             return
         if peer[0] != self._peer:
             reset(sock)
