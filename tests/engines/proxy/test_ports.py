@@ -1,6 +1,7 @@
 """Data ports on real sockets: who may connect, which port comes next, and what one's own ports tell of others'."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 import resource
@@ -46,7 +47,8 @@ async def pool_of(
     readiness: Readiness | None = None,
 ) -> AsyncIterator[PortPool]:
     bugs: list[Exception] = []
-    readiness = readiness or Readiness(asyncio.get_running_loop(), lambda _watcher, bug: bugs.append(bug))
+    if readiness is None:
+        readiness = Readiness(asyncio.get_running_loop(), lambda _watcher, bug: bugs.append(bug))
     pool = PortPool(readiness, HERE, ports, chance or random.Random(SEED), now or Now())
     try:
         yield pool
@@ -342,39 +344,29 @@ def test_without_descriptors_the_ports_that_stand_are_used_and_nobody_is_mixed_u
             standing = pool.lease("127.0.0.2", taken.append)
             early = connect(standing.port, source="127.0.0.2")
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            with early, socket.socket() as highest:
+            with early, socket.socket() as spare, socket.socket() as highest:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno(), hard))
                 try:
-                    holes = fill_holes()
-                    with pytest.raises(HostError, match="no descriptor is left"):
-                        pool.lease("127.0.0.1", close)
-                    await asyncio.sleep(0.01)
-                    assert readiness.resting == 1, "it would turn in circles else"
-                    assert not taken
-                    hole = holes.pop()
-                    readiness.closing(hole.fileno())
-                    hole.close()
-                    while not taken:  # woken by the close alone
-                        await asyncio.sleep(0)
-                    with taken[0] as accepted:
-                        assert accepted.getpeername() == early.getsockname()
+                    with ExitStack() as holes:
+                        with contextlib.suppress(OSError):
+                            while True:
+                                holes.enter_context(socket.socket())
+                        with pytest.raises(HostError, match="no descriptor is left to see"):
+                            pool.lease("127.0.0.1", close)
+                        await asyncio.sleep(0.01)
+                        assert readiness.resting == 1, "it would turn in circles else"
+                        assert not taken
+                        readiness.closing(spare.fileno())
+                        spare.close()
+                        while not taken:  # woken by the close alone
+                            await asyncio.sleep(0)
+                        with taken[0] as accepted:
+                            assert accepted.getpeername() == early.getsockname()
                 finally:
                     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-                    for hole in holes:
-                        hole.close()
         assert not bugs
 
     runner.run(conversation())
-
-
-def fill_holes() -> list[socket.socket]:
-    """Take every descriptor below the limit."""
-    holes: list[socket.socket] = []
-    while True:
-        try:
-            holes.append(socket.socket())
-        except OSError:
-            return holes
 
 
 def test_releasing_twice_is_fine(runner: asyncio.Runner) -> None:
