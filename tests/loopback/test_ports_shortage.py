@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.directors import Director, cluster_file, director
-from tests.loopback.house import Line, quiet_port, real_server, reset, wanted_of
+from tests.loopback.house import Line, quiet_port, reset, wanted_of
 from tests.loopback.house import director as engine
 from tests.loopback.test_ports_openings import HERE, QUICK, Door, causes, door, front, says
 
@@ -117,31 +118,54 @@ def test_without_descriptors_clients_are_told_and_nothing_leaks(short: Short) ->
 
 def test_listener_toward_the_real_server_does_not_turn_in_circles(tmp_path: Path) -> None:
     """data_to_server = "active": the real server connects while no descriptor is left, and is taken later."""
-    with real_server("alpha", tmp_path / "alpha") as real:
-        (real.root / "f").write_bytes(b"whole")
+    connect_now, connected = threading.Event(), threading.Event()
+
+    def talks(sock: socket.socket) -> None:
+        sock.sendall(b"220 ready\r\n")
+        data: list[socket.socket] = []
+        with sock.makefile("rb") as lines, contextlib.ExitStack() as stack:
+            for line in lines:
+                verb, _, argument = line.decode().strip().partition(" ")
+                match verb:
+                    case "USER":
+                        sock.sendall(b"331 word?\r\n")
+                    case "PASS":
+                        sock.sendall(b"230 in\r\n")
+                    case "PORT":
+                        sock.sendall(b"200 there\r\n")
+                        *_, high, low = (int(part) for part in argument.split(","))
+                        assert connect_now.wait(20)
+                        data.append(stack.enter_context(socket.create_connection((str(HERE), high * 256 + low), 5)))
+                        connected.set()
+                    case "RETR":
+                        sock.sendall(b"150 here\r\n")
+                        data[-1].sendall(b"whole")
+                        data[-1].close()
+                        sock.sendall(b"226 done\r\n")
+                    case _:
+                        sock.sendall(b"200 fine\r\n")
+
+    with door(talks) as only:
         port = quiet_port()
-        file = cluster_file(
-            tmp_path / "c.toml",
-            [("alpha", str(HERE), real.endpoint.port)],
-            port=port,
-            virtual=f'{LIMITS}data_to_server = "active"\npassive_ports = "23000-23999"',
-        )
+        virtual = f'{LIMITS}data_to_server = "active"\npassive_ports = "23000-23999"'
+        file = cluster_file(tmp_path / "c.toml", [("alpha", str(HERE), only.endpoint.port)], port=port, virtual=virtual)
         with director(file) as it, Line(("127.0.0.1", port)).login() as line:
             (worker,) = it.workers()
             with line.passive() as data:
-                # From here on the worker cannot accept: not one descriptor more.
-                soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-                lowest = free_below(worker)
-                resource.prlimit(worker, resource.RLIMIT_NOFILE, (lowest, hard))
-                line.say("RETR f")
-                time.sleep(0.5)
-                begun_s, cpu = time.monotonic(), cpu_s(worker)
+                time.sleep(0.2)  # the worker takes the client's connection
+                limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+                resource.prlimit(worker, resource.RLIMIT_NOFILE, (free_below(worker), limits[1]))
+                connect_now.set()
+                assert connected.wait(10)
+                time.sleep(0.2)
+                cpu, begun_s = cpu_s(worker), time.monotonic()
                 time.sleep(1)
-                assert (cpu_s(worker) - cpu) / (time.monotonic() - begun_s) < 0.1
-                resource.prlimit(worker, resource.RLIMIT_NOFILE, (soft, hard))
+                assert (cpu_s(worker) - cpu) / (time.monotonic() - begun_s) < 0.15
+                resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+                line.say("RETR f")
                 data.settimeout(10)
                 assert data.recv(100) == b"whole"
-            assert [line.reply()[:3], line.reply()[:3]] == ["125", "226"]
+            assert [line.reply()[:3], line.reply()[:3]] == ["150", "226"]
 
 
 def free_below(pid: int) -> int:
