@@ -14,6 +14,7 @@ from typing import Final
 IPAddress = IPv4Address | IPv6Address
 
 HIGHEST_PORT: Final = 65535
+CLIENT_PREFIX_IPV6: Final = 64
 HIGHEST_WEIGHT: Final = 65535
 """IPVS takes weights from 0 to 65535 (ipvsadm(8)); every engine keeps to that."""
 
@@ -206,7 +207,7 @@ class VirtualServer:
     idle_timeout_s: float = 900.0
     max_sessions: int = 10000
     max_sessions_per_client: int = 50
-    client_prefix_ipv6: int = 64
+    client_prefix_ipv6: int = CLIENT_PREFIX_IPV6
     """IPv6 addresses that share a prefix of so many bits are one client to `max_sessions_per_client` (proxy)."""
     proxy_protocol: ProxyProtocol = ProxyProtocol.OFF
     data_to_server: DataToServer = DataToServer.PASSIVE

@@ -51,7 +51,7 @@ def steals(ports: list[int]) -> list[socket.socket]:
 
 
 def test_neighbour_behind_the_same_address_holds_the_port_by_chance_alone(house: House) -> None:
-    """Its 4 guesses a try are what it can learn: its last port, the one beside it, and those that it had 128 ago.
+    """Its 4 guesses a try are what it can learn: the port it had last, the one beside it, and those it had 128 ago.
 
     300 tries are right 0.12 times by chance; 3 times and more with a probability of 0.0003.
     """
@@ -60,7 +60,7 @@ def test_neighbour_behind_the_same_address_holds_the_port_by_chance_alone(house:
         own: deque[int] = deque((neighbour.passive_port() for _ in range(130)), maxlen=130)
         for _ in range(TRIES):
             port = victim.passive_port()  # the victim's own connection is a round trip away
-            thieves = steals([own[-1], own[-1] + 1, own[2], own[3]])
+            thieves = steals([own[-2], own[-1] + 1, own[2], own[3]])  # own[-1] is still its own
             stolen += len(thieves)
             for thief in thieves:
                 thief.close()

@@ -222,7 +222,7 @@ def test_own_ports_tell_nothing_of_the_next(runner: asyncio.Runner) -> None:
     runner.run(conversation())
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_neighbour_behind_the_same_address_steals_by_chance_alone(runner: asyncio.Runner, seed: int) -> None:
     """A second account behind the victim's address holds 4 ports of 10,000, as good as it can choose them.
 
@@ -256,14 +256,25 @@ def test_neighbour_who_asks_fast_at_most_doubles_his_chance(runner: asyncio.Runn
 
     async def conversation() -> None:
         async with pool_of(PortRange(20000, 29999)) as pool:
-            seen: Counter[int] = Counter()
-            for _ in range(30_000):
+            last = dict.fromkeys(range(20000, 30000), -1)
+
+            def ask(turn: int) -> int:
                 lease = pool.lease("127.0.0.1", close)
-                seen[lease.port] += 1
                 lease.release()
-            unseen_lately = {pool.lease("127.0.0.1", close).port for _ in range(40)}
-            assert len(seen) > 9_900
-            assert len(unseen_lately) == 40
+                last[lease.port] = turn
+                return lease.port
+
+            for turn in range(20_000):
+                ask(turn)
+            right = 0
+            not_seen_for_longest: list[int] = []
+            for turn in range(20_000, 21_000):
+                not_seen_for_longest = (
+                    sorted(last, key=last.__getitem__)[:4] if turn % 20 == 0 else not_seen_for_longest
+                )
+                right += ask(turn) in not_seen_for_longest
+            # 1,000 tries of 4 among 5,000 are right 0.8 times; 7 times and more with a probability of 0.00003.
+            assert right <= 6
             assert pool.remembered <= 32_768
 
     runner.run(conversation())
@@ -273,7 +284,7 @@ def test_what_is_remembered_is_bounded_and_forgotten(runner: asyncio.Runner) -> 
     async def conversation() -> None:
         now = Now()
         async with pool_of(PortRange(22000, 22007), now) as pool:
-            for number in range(50_000):
+            for number in range(33_000):
                 pool.lease(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", close).release()
             assert pool.remembered == 32_768
             now.s += COOLING_S

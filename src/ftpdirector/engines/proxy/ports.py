@@ -15,7 +15,7 @@ import random
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import Final
 
 from ftpdirector.engines.proxy.readiness import READABLE, Readiness
@@ -45,6 +45,7 @@ _ACCEPTS_A_TURN: Final = 16
 _BACKLOG: Final = 1024
 """Clients that wait on one port, which many may share; the kernel cuts it to net.core.somaxconn."""
 _GUESSES: Final = 16
+_NONE: Final[dict[int, float]] = {}
 
 
 def reset(sock: socket.socket) -> None:
@@ -59,15 +60,19 @@ def listening_socket(endpoint: Endpoint, backlog: int) -> socket.socket:
 
     Raises `OSError` when the endpoint is taken.
     """
-    sock = socket.socket(family_of(endpoint.address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    return _listening(family_of(endpoint.address), str(endpoint.address), endpoint.port, backlog)
+
+
+def _listening(family: socket.AddressFamily, text: str, port: int, backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
-        if sock.family == socket.AF_INET6:
+        if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Accepted sockets inherit it.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind((str(endpoint.address), endpoint.port))
+        sock.bind((text, port))
         sock.listen(backlog)
     except OSError:
         sock.close()
@@ -170,8 +175,10 @@ class PortPool:
         `now` tells seconds that never jump.
         """
         self._readiness = readiness
-        self._address = address
+        self._family = family_of(address)
+        self._address = str(address)
         self._wanted: tuple[PortRange, ...] = (ports,)
+        self._cooling_at_most = _cooling_at_most(self._wanted)
         self._chance = chance
         self._now = now
         self._open: dict[int, _Listener] = {}
@@ -192,7 +199,11 @@ class PortPool:
     def follow(self, *ports: PortRange) -> None:
         """Ports outside of these ranges are wanted no more: what is free closes now, the rest when it is released."""
         self._wanted = ports
+        self._cooling_at_most = _cooling_at_most(ports)
         self._taken.clear()
+        for known in self._clients.values():
+            for port in [port for port in known.cooling if not self._is_wanted(port)]:
+                del known.cooling[port]
         for listener in [listener for listener in self._idle if not self._is_wanted(listener.port)]:
             self._close(listener)
 
@@ -260,12 +271,11 @@ class PortPool:
 
     def _choose(self, client: _Client, ports: PortRange, now_s: float) -> _Listener:
         """A random port that this client does not have and did not have lately; else one that it had lately."""
-        for port, until_s in list(self._taken.items()):
-            if until_s > now_s:
-                break
-            del self._taken[port]
-        for excluded in ((client.leased, client.cooling, self._taken), (client.leased, self._taken)):
-            while (free := self._random(ports, excluded)) is not None:
+        taken = self._taken
+        while taken and next(iter(taken.values())) <= now_s:
+            del taken[next(iter(taken))]
+        for withheld in (_NONE,) if self._had_all(client, ports) else (client.cooling, _NONE):
+            while (free := self._random(ports, client.leased, withheld)) is not None:
                 listener = self._listener(free, now_s, client, ports)
                 if listener is not None:
                     return listener
@@ -278,17 +288,23 @@ class PortPool:
                 return listener
         raise HostError(f"no data port is free on {self._address}")
 
-    def _random(self, ports: PortRange, excluded: tuple[Container[int], ...]) -> int | None:
-        first, size = ports.first, len(ports)
-        for _ in range(_GUESSES):
-            port = first + int(self._chance.random() * size)
-            for some in excluded:
-                if port in some:
-                    break
-            else:
-                return port
-        left = [port for port in range(first, first + size) if not any(port in some for some in excluded)]
-        return self._chance.choice(left) if left else None
+    def _had_all(self, client: _Client, ports: PortRange) -> bool:
+        """Whether there is no port that is new to this client, told without looking for one. False is no promise."""
+        leased, cooling = client.leased, client.cooling
+        if len(leased) + len(cooling) < len(ports) or self._wanted != (ports,):
+            return False
+        return sum(port in ports for port in leased) + len(cooling) >= len(ports)
+
+    def _random(self, ports: PortRange, leased: set[int], withheld: dict[int, float]) -> int | None:
+        """Any port of the range that is none of these, nor another program's; each is as likely as the others."""
+        taken, first, size = self._taken, ports.first, len(ports)
+        if 4 * (len(leased) + len(withheld) + len(taken)) < 3 * size:
+            for _ in range(_GUESSES):
+                port = first + int(self._chance.random() * size)
+                if port not in leased and port not in withheld and port not in taken:
+                    return port
+        left = set(range(first, first + size)).difference(leased, withheld, taken)
+        return self._chance.choice(tuple(left)) if left else None
 
     def _listener(self, port: int, now_s: float, client: _Client, ports: PortRange) -> _Listener | None:
         """The listener of a port, opened if need be; None when another program has the port."""
@@ -296,7 +312,7 @@ class PortPool:
         if listener is not None:
             return listener
         try:
-            sock = listening_socket(Endpoint(self._address, port), _BACKLOG)
+            sock = _listening(self._family, self._address, port, _BACKLOG)
         except OSError as error:
             if error.errno in NO_DESCRIPTOR_LEFT:
                 return self._standing(client, ports)
@@ -325,10 +341,12 @@ class PortPool:
         until_s = now_s + COOLING_S
         known.cooling[port] = until_s
         self._ends.append((until_s, client, port))
-        size = max((len(ports) for ports in self._wanted if port in ports), default=0)
-        if len(known.cooling) > (size if size < _COOLING_WHOLE_RANGE else size // 2):
+        if len(self._ends) > _REMEMBERED_AT_MOST:
+            self._forget(now_s)
+        if not self._is_wanted(port):
+            del known.cooling[port]
+        elif len(known.cooling) > self._cooling_at_most:
             del known.cooling[next(iter(known.cooling))]
-        self._forget(now_s)
 
     def _forget(self, now_s: float) -> None:
         ends = self._ends
@@ -345,7 +363,7 @@ class PortPool:
     # Listening.
 
     def _is_wanted(self, port: int) -> bool:
-        return any(port in ports for ports in self._wanted)
+        return any(ports.first <= port <= ports.last for ports in self._wanted)
 
     def _close(self, listener: _Listener) -> None:
         """Connections that wait on it are reset by the kernel."""
@@ -353,3 +371,10 @@ class PortPool:
         del self._open[listener.port]
         self._readiness.closing(listener.sock.fileno())
         listener.sock.close()
+
+
+def _cooling_at_most(ranges: tuple[PortRange, ...]) -> int:
+    """How many ports may be withheld from one client address: bounded by the smallest range that bounds it at all."""
+    sizes = [len(ports) for ports in ranges]
+    large = [size // 2 for size in sizes if size >= _COOLING_WHOLE_RANGE]
+    return min(large) if large else sum(sizes)
