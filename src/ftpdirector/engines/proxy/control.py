@@ -16,6 +16,7 @@ from ftpdirector.engines.proxy.closing import ESTABLISHED, tcp_state
 from ftpdirector.engines.proxy.data import DataConnections
 from ftpdirector.engines.proxy.ports import reset
 from ftpdirector.engines.proxy.readiness import FAILED, READABLE, WRITABLE
+from ftpdirector.engines.proxy.shortage import OWN_ERROR_TEXTS
 from ftpdirector.errors import HostError
 from ftpdirector.ftp.actions import (
     Action,
@@ -305,7 +306,7 @@ class Link:
 
     def server_data_failed(self, text: str) -> None:
         """See `Observer`."""
-        self.behind.failed("data_connect")
+        self.behind.failed("shortage" if text in OWN_ERROR_TEXTS else "data_connect")
         self.do(self.session.server_data_failed(text))
 
     def data_moves(self) -> None:
@@ -453,7 +454,7 @@ class Link:
         try:
             port = self._data_connections().lease(lambda took: self.engine.lease(address, ports, client, took))
         except HostError as error:
-            self.engine.log.warning("no data port", session=self.number, client=client, reason=str(error))
+            self.engine.no_data_port(self, str(error))
             self.do(self.session.listen_failed(str(error)))
             return
         self.do(self.session.listening(Endpoint(self.virtual.address, port)))

@@ -565,6 +565,12 @@ class ProxyEngine:
             self._pools[address] = pool
         return pool.lease(client, on_open, part)
 
+    def no_data_port(self, link: Link, reason: str) -> None:
+        """A client asked for a data port, and there is none for it."""
+        names = {"virtual_server": link.behind.virtual.name}
+        own = {"session": link.number, "client": link.client_text, "reason": reason}
+        self.sampler.say(self.log.warning, self.now_s, "no data port", names, **own)
+
     def local_address(self, sock: socket.socket) -> IPAddress:
         """The address on this host that a connection uses."""
         return _local_endpoint(sock).address

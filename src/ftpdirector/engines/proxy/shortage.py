@@ -15,6 +15,8 @@ from ftpdirector.engines.proxy.ports import NO_DESCRIPTOR_LEFT
 OWN_ERRORS: Final = (*NO_DESCRIPTOR_LEFT, errno.EADDRNOTAVAIL, errno.EACCES, errno.EPERM)
 """What socket(2) and connect(2) say when the reason lies on this host: besides descriptors and memory, no ephemeral
 port or no own address is left, or a packet filter or security module of this host forbids it."""
+OWN_ERROR_TEXTS: Final = frozenset(os.strerror(number) for number in OWN_ERRORS)
+"""The same as people are told."""
 
 
 class Reserve:
