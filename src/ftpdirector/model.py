@@ -18,6 +18,7 @@ from typing import Annotated, Final
 IPAddress = IPv4Address | IPv6Address
 
 HIGHEST_PORT: Final = 65535
+CLIENT_PREFIX_IPV6: Final = 64
 HIGHEST_WEIGHT: Final = 65535
 """IPVS takes weights from 0 to 65535 (ipvsadm(8)); every engine keeps to that."""
 
@@ -336,6 +337,16 @@ class VirtualServer:
             engines=(Engine.PROXY, Engine.NFTABLES),
         ),
     ] = 50
+    client_prefix_ipv6: Annotated[
+        int,
+        Setting(
+            "IPv6 addresses with a prefix of so many bits in common are one client.",
+            at_least=1,
+            at_most=128,
+            engines=PROXY_ONLY,
+        ),
+    ] = CLIENT_PREFIX_IPV6
+    """To `max_sessions_per_client`: every host has a network of addresses."""
     proxy_protocol: Annotated[
         ProxyProtocol,
         Setting("Tell real servers who the client is, on the control connection.", engines=PROXY_ONLY),

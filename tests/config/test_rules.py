@@ -84,6 +84,7 @@ BROKEN: list[tuple[str, str]] = [
     ("real-port-differs", file(top=IPVS, virtual='placement = "persistence"')),
     ("gateway-without-nat", file(top=IPVS, virtual='forwarding = "dr"\ngateway_address = "198.51.100.1"')),
     ("proxy-only", file(top=IPVS, virtual='proxy_protocol = "v1"')),
+    ("proxy-only", file(top=IPVS, virtual="client_prefix_ipv6 = 56")),
     ("persistence-without-time", file(top=IPVS, virtual='placement = "persistence"\npersistence_timeout = "0s"')),
     ("probe-path", file(virtual=CHECK + 'probe = "transfer"')),
     ("no-server-offered", file(alpha="weight = 0")),
