@@ -1,8 +1,8 @@
 """What a checkout holds, for users who may not go there: a clone below /root, or below any folder of mode 0700.
 
 The paths stay what they are (a virtual environment names its own), so what is closed is covered, for one command: in a
-mount namespace of its own, an empty file system that everybody may enter lies over the closed folder, and in it, at their
-old places, only the paths that are asked for. Nobody's rights are changed, and nobody else sees it.
+mount namespace of its own, an empty file system that everybody may enter lies over the closed folder, and in it, at
+their old places, only the paths that are asked for. Nobody's rights are changed, and nobody else sees it.
 """
 
 from __future__ import annotations
