@@ -96,9 +96,8 @@ def _pyftpdlib() -> tuple[Any, Any, Any, Any]:
             from pyftpdlib.ioloop import IOLoop
             from pyftpdlib.servers import FTPServer
     except ModuleNotFoundError as error:
-        raise HostError(
-            f"the demo needs {(error.name or 'pyftpdlib').partition('.')[0]}, which is not installed; pip install 'ftpdirector[demo]'"
-        ) from None
+        name = (error.name or "pyftpdlib").partition(".")[0]
+        raise HostError(f"the demo needs {name}, which is not installed; pip install 'ftpdirector[demo]'") from None
     return DummyAuthorizer, FTPHandler, IOLoop, FTPServer
 
 
