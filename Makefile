@@ -47,7 +47,7 @@ check-pyright: $(VENV)/.dev
 	$(BIN)/pyright
 
 check-tests: $(VENV)/.dev
-	$(BIN)/pytest -q -n $(WORKERS) -m "not real and not slow" tests
+	$(BIN)/pytest -q -n $(WORKERS) -m "not real and not long and not slow" tests
 
 pythons: $(VENV)/.dev  ## a quick run on every other Python that is here
 	@WORKERS=$(WORKERS) sh lab/pythons.sh $(BIN)/python
@@ -68,12 +68,12 @@ lab: $(VENV)/.dev  ## install the servers and clients that the tests need (apt; 
 	@sh lab/suite.sh $(BIN)/python
 
 test: lab check pythons  ## all tests, then the fuzz targets for a minute
-	$(BIN)/pytest -q -n $(WORKERS) -m "real and not slow" --ignore=tests/guest tests
+	$(BIN)/pytest -q -n $(WORKERS) -m "(real or long) and not slow" --ignore=tests/guest tests
 	$(BIN)/pytest -q -n $(GUESTS) -m "not slow" tests/guest
 	$(MAKE) fuzz
 
 test-all: lab check pythons coverage  ## the full products as well
-	$(BIN)/pytest -q -n $(WORKERS) -m "real or slow" --ignore=tests/guest tests
+	$(BIN)/pytest -q -n $(WORKERS) -m "real or long or slow" --ignore=tests/guest tests
 	$(BIN)/pytest -q -n $(GUESTS) tests/guest
 	$(MAKE) fuzz FUZZ_S=600
 

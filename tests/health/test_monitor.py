@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from typing import Any
 
+import pytest
+
 from ftpdirector.health.monitor import Monitor
 from ftpdirector.health.probe import Secret
 from ftpdirector.model import Cluster, HealthCheck, ProbeKind, RealServer, VirtualServer
@@ -100,6 +102,7 @@ def test_a_server_behind_two_addresses_is_looked_at_once_and_judged_for_both() -
     }
 
 
+@pytest.mark.long
 def test_failing_sessions_bring_the_next_look_forward_but_not_more_than_one_a_second() -> None:
     async def play() -> None:
         async with counted() as server:
