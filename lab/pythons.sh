@@ -10,6 +10,7 @@ leave_out="tests/nft tests/engines/nftables tests/engines/ipvs tests/explain tes
 ignore=
 for directory in $leave_out; do ignore="$ignore --ignore=$directory"; done
 tested=" $own "
+failed=
 for minor in 11 12 13; do
     found=
     for python in "python3.$minor" /usr/bin/python3 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3."$minor".*/bin/python3; do
@@ -30,7 +31,8 @@ for minor in 11 12 13; do
             touch "$venv/.made"
         fi
         # shellcheck disable=SC2086 - a list of options
-        "$venv/bin/pytest" -q -n "${WORKERS:-4}" -p no:cacheprovider -m "not real and not long and not slow" $ignore tests
+        "$venv/bin/pytest" -q -n "${WORKERS:-4}" -p no:cacheprovider -m "not real and not long and not slow" $ignore tests || failed="$failed $version"
     done
     [ -n "$found" ] || echo "Python 3.$minor: not tested, it is not on this machine"
 done
+[ -z "$failed" ] || { echo "failed on Python$failed"; exit 1; }
