@@ -111,6 +111,7 @@ def test_a_server_behind_two_addresses_is_looked_at_once_and_judged_for_both() -
     }
 
 
+@pytest.mark.long
 def test_failing_sessions_bring_the_next_look_forward_but_not_more_than_one_a_second() -> None:
     async def play() -> None:
         async with counted() as server:
