@@ -17,6 +17,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Protocol
 
+from ftpdirector.engines.proxy.alarms import Alarms
 from ftpdirector.engines.proxy.closing import Closings
 from ftpdirector.engines.proxy.control import Link
 from ftpdirector.engines.proxy.opening import Opening, prepare_control
@@ -211,7 +212,8 @@ class ProxyEngine:
         self.timing = timing or Timing()
         self.readiness = Readiness(self._loop, self._bug)
         self.pipes = PipePool()
-        self.closings = Closings(self.readiness)
+        self.alarms = Alarms(self.readiness, clock.monotonic_s)
+        self.closings = Closings(self.readiness, self._check_empty)
         self.setup_times = SetupTimes()
         self.now_s = clock.monotonic_s()
         self._on_failure = on_failure
@@ -355,6 +357,7 @@ class ProxyEngine:
         for link in list(self._links):
             link.abandon("the director stopped")
         self.closings.end_all()
+        self.alarms.close()
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()
