@@ -68,9 +68,10 @@ def _default(key: Key) -> str:
 def rules() -> Iterator[str]:
     """Every rule of `check`."""
     yield "# Rules of `ftpdirector check`\n\n"
-    yield "Each problem carries the name of its rule (`check --json`). A problem keeps the file from being used;\n"
-    yield "what a warning is about is valid but risky. The last three ask the host that `check` or `run` runs on\n"
-    yield "(`check --no-host` leaves them out).\n\n| rule | | holds when |\n|---|---|---|\n"
+    yield "Each problem carries its place (file, line, column) and the name of its rule, also in `check --json`.\n"
+    yield "All of a file come in one pass. A problem keeps the file from being used; what a warning is about is valid\n"
+    yield "but risky. The last three ask the host that `check` or `run` runs on (`check --no-host` leaves them out).\n\n"
+    yield "| rule | | holds when |\n|---|---|---|\n"
     for name, sentence in FORM_RULES.items():
         yield f"| `{name}` | problem | {sentence} |\n"
     for name, sentence in FORM_WARNINGS.items():

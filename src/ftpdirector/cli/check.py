@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Annotated
 
@@ -87,10 +88,19 @@ def _show(problem: Problem, kind: str, colour: str) -> None:
     print(f"{colour}{kind}{plain}{bold}{shown(place)}:{plain} {shown(said)}", file=sys.stderr)
     if problem.excerpt:
         number = f"{problem.line:5}"
-        # What stands before the caret keeps its tabs, so that the caret stands below its column.
-        before = "".join(char if char == "\t" else " " for char in problem.excerpt[: problem.column - 1])
         print(f"{number} | {problem.excerpt}", file=sys.stderr)
-        print(f"{' ' * len(number)} | {before}{colour}^{plain}", file=sys.stderr)
+        if problem.column <= len(problem.excerpt) + 1:  # an excerpt does not show all of a very long line
+            before = "".join(map(_blank, problem.excerpt[: problem.column - 1]))
+            print(f"{' ' * len(number)} | {before}{colour}^{plain}", file=sys.stderr)
+
+
+def _blank(char: str) -> str:
+    """As wide as the character: a caret stands below its column also behind tabs and wide letters."""
+    if char == "\t":
+        return char
+    if unicodedata.combining(char):
+        return ""
+    return "  " if unicodedata.east_asian_width(char) in ("W", "F") else " "
 
 
 def _counted(number: int, what: str) -> str:
