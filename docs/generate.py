@@ -70,7 +70,8 @@ def rules() -> Iterator[str]:
     yield "# Rules of `ftpdirector check`\n\n"
     yield "Each problem carries its place (file, line, column) and the name of its rule, also in `check --json`.\n"
     yield "All of a file come in one pass. A problem keeps the file from being used; what a warning is about is valid\n"
-    yield "but risky. The last three ask the host that `check` or `run` runs on (`check --no-host` leaves them out).\n\n"
+    yield "but risky. The last three ask the host that `check` or `run` runs on (`check --no-host`\n"
+    yield "leaves them out).\n\n"
     yield "| rule | | holds when |\n|---|---|---|\n"
     for name, sentence in FORM_RULES.items():
         yield f"| `{name}` | problem | {sentence} |\n"
