@@ -96,9 +96,32 @@ class TestPassingOn:
     def test_an_end_of_file_inside_the_stream_is_refused(self, line: str) -> None:
         assert Playbook().client(line).said().startswith("504 ")
 
+    @pytest.mark.parametrize("line", ["MODE \0B", "MODE \tB", "MODE S B", "STRU \x0bR", "MODE", "STRU é"])
+    def test_a_letter_that_could_be_read_as_another_is_refused(self, line: str) -> None:
+        assert Playbook().client(line).said().startswith("501 ")
+
     @pytest.mark.parametrize("line", ["MODE S", "MODE Z", "STRU F", "TYPE I"])
     def test_other_parameters_pass(self, line: str) -> None:
         Playbook().client(line).expect(to_server(line))
+
+    @pytest.mark.parametrize(
+        "reply", ["227 Ok (198,51,100,11,117,49)", "227-Ok\r\n227 (1,2,3,4,5,6)", "228 x", "229 (|||9|)"]
+    )
+    @pytest.mark.parametrize("line", ["XYZ", "SITE PASV", "FEAT", "HELP"])
+    def test_a_data_port_that_was_not_asked_for_reaches_no_client(self, line: str, reply: str) -> None:
+        book = Playbook().client(line).server(reply)
+        assert book.said() == "502 Not offered here; use PASV or EPSV\r\n"
+        book.client("PWD").expect(to_server("PWD")).server('257 "/"').expect(to_client('257 "/"'))
+        assert book.server(reply).said() == ""
+
+    def test_a_data_port_that_was_not_asked_for_ends_no_transfer(self) -> None:
+        book = retrieving().server("227 Ok (198,51,100,11,117,49)").expect().data_ended(Direction.DOWNLOAD)
+        book.server("226 Done").expect_some(FinishClientData(), to_client("226 Done"))
+
+    def test_an_empty_line_is_no_command(self) -> None:
+        Playbook().client("").expect().client("PWD\r\n\r\nNOOP").expect(to_server("PWD")).server('257 "/"').expect(
+            to_client('257 "/"'), to_server("NOOP")
+        )
 
     def test_feat_loses_what_the_director_cannot_do(self) -> None:
         book = Playbook().client("FEAT").expect(to_server("FEAT"))

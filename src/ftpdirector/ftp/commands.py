@@ -32,6 +32,7 @@ TRANSFERS: Final = {
 
 _NO_TLS: Final = "TLS is not offered here; use plain FTP"
 _NO_LONG_ADDRESSES: Final = "Not offered here; use EPRT or EPSV (RFC 2428)"
+_NO_OTHER_PASSIVE: Final = "Not offered here; use PASV or EPSV"
 
 REFUSED_VERBS: Final = {
     b"AUTH": _NO_TLS,
@@ -46,11 +47,19 @@ REFUSED_VERBS: Final = {
     b"SSCN": "Server-to-server transfers are not offered here",
     b"LPRT": _NO_LONG_ADDRESSES,
     b"LPSV": _NO_LONG_ADDRESSES,
+    b"P@SW": _NO_OTHER_PASSIVE,  # vsftpd and Pure-FTPd take it for PASV
+    b"SPSV": _NO_OTHER_PASSIVE,
 }
 """Verbs that the director cannot let pass, and why: 502. FEAT loses the same ones."""
 
+ADDRESSES: Final = frozenset((b"PASV", b"EPSV", b"PORT", b"EPRT"))
+"""The verbs that announce a data connection; the director answers them itself."""
+
 REFUSED_MODES: Final = frozenset({b"B", b"C"})
 """Block and compressed mode mark the end of a file inside the stream (RFC 959 section 3.4), where nobody here looks."""
+
+REFUSED_STRUCTURES: Final = frozenset({b"R", b"P"})
+"""Records and pages mark the end of a file inside the stream, too (RFC 959 section 3.1.2)."""
 
 ORDINARY: Final = frozenset(
     b"USER PASS ACCT CWD CDUP SMNT REIN QUIT TYPE REST ALLO RNFR RNTO ABOR DELE RMD MKD PWD SITE SYST STAT HELP NOOP"
@@ -59,18 +68,52 @@ ORDINARY: Final = frozenset(
 """Verbs known to need no data connection; a preliminary reply to any other one begins a transfer."""
 
 
-def parse_command(line: bytes) -> Command:
-    """A line without its CRLF as a command; raises ProtocolError for an empty one, or with a carriage return inside.
+_WATCHED: Final = frozenset((*TRANSFERS, *REFUSED_VERBS, *ADDRESSES, b"MODE", b"STRU", b"REST", b"FEAT", b"ABOR"))
+"""What the director must not overlook in any spelling that some real server takes for it."""
+_KNOWN: Final = ORDINARY | _WATCHED
 
-    Some servers end a line at a bare carriage return: what follows it would be a command that nobody looked at. In a
-    name it is followed by a NUL (RFC 3659 section 2.2).
+
+def parse_command(line: bytes) -> Command:
+    """A line without its line end as a command; raises ProtocolError with 500 for what two sides could read differently.
+
+    Real servers skip, cut at or drop other bytes than a space around a verb, each its own (ProFTPD: TAB, NUL, VT, FF).
+    So a verb is ASCII letters and digits up to a space or the end. A line that begins with blanks passes, as some
+    servers are silent about it, unless its verb is one that the director must not overlook. Some servers end a line
+    at a bare carriage return: what follows it would be a command that nobody looked at. In a name it is followed by a
+    NUL (RFC 3659 section 2.2).
     """
-    verb, _, argument = line.partition(b" ")
     if b"\r" in line and line.count(b"\r") != line.count(b"\r\0"):
         raise ProtocolError("A carriage return inside a command needs a NUL behind it")
-    if not verb:
+    verb, _, argument = line.partition(b" ")
+    verb = verb.upper()
+    if verb in _KNOWN:
+        return Command(verb, argument, line)
+    return _unknown(verb, argument, line)
+
+
+def _unknown(verb: bytes, argument: bytes, line: bytes) -> Command:
+    if verb.isalnum() and verb[:1].isalpha():
+        if verb[:4] in _WATCHED:
+            # Servers that compare four letters exist (embedded ones): PORTX is no verb of anybody.
+            raise ProtocolError(f"{verb[:4].decode()} ends with a space or the line")
+        return Command(verb, argument, line)
+    rest = line.lstrip(b" \t")
+    if len(rest) == len(line):
+        raise ProtocolError("A command begins with its verb: letters, then a space or the end of the line")
+    if not rest:
+        return Command(b"", b"", line)
+    command = parse_command(rest)
+    if command.verb in _WATCHED:
         raise ProtocolError("A command begins with its verb")
-    return Command(verb.upper(), argument, line)
+    return Command(command.verb, command.argument, line)
+
+
+def letter(command: Command) -> bytes:
+    """The one letter that MODE or STRU asks for, as some real server could read it; raises ProtocolError with 501."""
+    argument = command.argument.strip(b" ")
+    if not argument.isalnum():
+        raise ProtocolError(f"{command.verb.decode()} takes one letter", reply_code=501)
+    return argument[:1].upper()
 
 
 def printable(argument: bytes) -> str:

@@ -33,10 +33,12 @@ from ftpdirector.ftp.actions import (
 from ftpdirector.ftp.commands import (
     ORDINARY,
     REFUSED_MODES,
+    REFUSED_STRUCTURES,
     REFUSED_VERBS,
     TRANSFERS,
     Command,
     edit_features,
+    letter,
     parse_command,
     printable,
 )
@@ -62,6 +64,7 @@ _HELD_LINE_BYTES: Final = 64
 """What a held line costs besides its bytes: a flood of empty lines is a flood too."""
 _MOST_STAT: Final = 16
 
+_PASSIVE_REPLIES: Final = frozenset({227, 228, 229})
 _STATUS_REPLIES: Final = frozenset({211, 212, 213})
 _ABOR_REPLIES: Final = frozenset({225, 226})
 _NOT_OF_A_TRANSFER: Final = frozenset({500, 501, 502, 503, 504, 530})
@@ -380,9 +383,10 @@ class Session:
         return out
 
     def _begin(self, line: bytes | None, out: list[Action]) -> None:
-        if line is None:
-            out.append(ToClient(format_reply(500, "Line too long")))
-            return
+        if not line:
+            if line is None:
+                out.append(ToClient(format_reply(500, "Line too long")))
+            return  # An empty line is no command: real servers pass over it in silence.
         try:
             command = parse_command(line)
             handler = self._HANDLERS.get(command.verb)
@@ -407,14 +411,14 @@ class Session:
         out.append(ToClient(format_reply(502, REFUSED_VERBS[command.verb])))
 
     def _mode(self, command: Command, out: list[Action]) -> None:
-        if command.argument.strip().upper() in REFUSED_MODES:
-            raise ProtocolError("Only stream mode is offered here", reply_code=504)
+        if letter(command) in REFUSED_MODES:
+            raise ProtocolError("Only stream mode is offered here: MODE S", reply_code=504)
         self._pass(command, out)
 
     def _stru(self, command: Command, out: list[Action]) -> None:
         """Records and pages mark the end of a file inside the stream (RFC 959 section 3.1.2)."""
-        if command.argument.strip().upper() in (b"R", b"P"):
-            raise ProtocolError("Only file structure is offered here", reply_code=504)
+        if letter(command) in REFUSED_STRUCTURES:
+            raise ProtocolError("Only file structure is offered here: STRU F", reply_code=504)
         self._pass(command, out)
 
     def _user_name(self, command: Command, out: list[Action]) -> None:
@@ -672,7 +676,10 @@ class Session:
         if route is _ENDED:
             return
         self._route = None if last else route
-        if route is _PASS:
+        if code in _PASSIVE_REPLIES and self._opening is None:
+            if last:
+                self._unasked(route, out)
+        elif route is _PASS:
             out.append(ToClient(data))
             if last:
                 self._passed(code, out)
@@ -680,6 +687,15 @@ class Session:
             self._replied(Reply(code, data), route, out)
         else:
             self._collect(line, route, out)
+
+    def _unasked(self, route: _Job, out: list[Action]) -> None:
+        """A data port of the real server that the director did not ask for: no client may hear of it.
+
+        Some server took a command for PASV that the director did not; where nothing was passed on it is a late answer.
+        """
+        if route is _PASS or route is _Job.FEAT:
+            self._job = _IDLE
+            out.append(ToClient(format_reply(502, "Not offered here; use PASV or EPSV")))
 
     def _collect(self, line: ReplyLine, route: _Job, out: list[Action]) -> None:
         self._parts.append(line.data)

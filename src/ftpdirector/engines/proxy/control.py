@@ -312,6 +312,9 @@ class Link:
     def data_moves(self) -> None:
         """See `Observer`."""
         self.active_s = self.engine.now_s
+        if self.wait_until_s:
+            # Behind the real server's 226: a client may be slower than what the buffers on the way hold.
+            self.wait_until_s = self.active_s + self.behind.virtual.idle_timeout_s
 
     def data_ended(self, direction: Direction) -> None:
         """See `Observer`.
