@@ -10,6 +10,7 @@ from collections import deque
 from ipaddress import ip_address
 from typing import Final
 
+from ftpdirector.errors import ProtocolError
 from ftpdirector.ftp.replies import Reply, ReplyReader
 from ftpdirector.model import Endpoint
 
@@ -60,6 +61,8 @@ class Conversation:
         assert self._reader is not None  # noqa: S101 - connect() came first
         while not self._ready:
             data = await self._reader.read(_CHUNK_BYTES)
+            if not data and self._replies.uncoded:
+                raise ProtocolError("The real server sent what is no FTP reply", reply_code=421)
             if not data:
                 raise EOFError(f"closed the connection before {waiting_for}")
             self._ready.extend(self._replies.feed(data))

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftpdirector.errors import ProtocolError
-from ftpdirector.ftp.commands import ORDINARY, REFUSED_VERBS, TRANSFERS, edit_features, parse_command, printable
+from ftpdirector.ftp.capabilities import PLAIN
+from ftpdirector.ftp.commands import ORDINARY, TRANSFERS, parse_command, printable
 
 
 @pytest.mark.parametrize(
@@ -74,8 +75,8 @@ def test_features_that_cannot_pass_are_taken_out_and_the_rest_stays_verbatim() -
         b" UTF8\n SSCN\r\n211 End\r\n"
     )
     kept = b"211-Features:\r\n EPSV\r\n MODE Z\r\n MLST type*;size*;\r\n UTF8\n211 End\r\n"
-    assert edit_features(reply) == kept
-    assert edit_features(kept) == kept
+    assert PLAIN.edit_features(reply) == kept
+    assert PLAIN.edit_features(kept) == kept
 
 
 def test_the_log_shows_a_name_without_telnets_doubling() -> None:
@@ -84,4 +85,4 @@ def test_the_log_shows_a_name_without_telnets_doubling() -> None:
 
 def test_no_verb_is_in_two_tables() -> None:
     assert not set(TRANSFERS) & ORDINARY
-    assert not set(REFUSED_VERBS) & (ORDINARY | set(TRANSFERS))
+    assert not set(PLAIN.refused_verbs) & (ORDINARY | set(TRANSFERS))

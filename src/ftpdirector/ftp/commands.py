@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from ftpdirector.errors import ProtocolError
 from ftpdirector.ftp.actions import Direction
+from ftpdirector.ftp.capabilities import PLAIN
 
 
 class Command(NamedTuple):
@@ -30,36 +31,11 @@ TRANSFERS: Final = {
 }
 """The verbs that use a data connection, and which way."""
 
-_NO_TLS: Final = "TLS is not offered here; use plain FTP"
-_NO_LONG_ADDRESSES: Final = "Not offered here; use EPRT or EPSV (RFC 2428)"
-_NO_OTHER_PASSIVE: Final = "Not offered here; use PASV or EPSV"
-
-REFUSED_VERBS: Final = {
-    b"AUTH": _NO_TLS,
-    b"PBSZ": _NO_TLS,
-    b"PROT": _NO_TLS,
-    b"CCC": _NO_TLS,
-    b"ADAT": _NO_TLS,
-    b"MIC": _NO_TLS,
-    b"CONF": _NO_TLS,
-    b"ENC": _NO_TLS,
-    b"CPSV": "Server-to-server transfers are not offered here",
-    b"SSCN": "Server-to-server transfers are not offered here",
-    b"LPRT": _NO_LONG_ADDRESSES,
-    b"LPSV": _NO_LONG_ADDRESSES,
-    b"P@SW": _NO_OTHER_PASSIVE,  # vsftpd and Pure-FTPd take it for PASV
-    b"SPSV": _NO_OTHER_PASSIVE,
-}
-"""Verbs that the director cannot let pass, and why: 502. FEAT loses the same ones."""
+LISTINGS: Final = frozenset((b"LIST", b"NLST", b"MLSD"))
+"""Of a listing without a line real servers make no data connection, now and then, and say 226 all the same."""
 
 ADDRESSES: Final = frozenset((b"PASV", b"EPSV", b"PORT", b"EPRT"))
 """The verbs that announce a data connection; the director answers them itself."""
-
-REFUSED_MODES: Final = frozenset({b"B", b"C"})
-"""Block and compressed mode mark the end of a file inside the stream (RFC 959 section 3.4), where nobody here looks."""
-
-REFUSED_STRUCTURES: Final = frozenset({b"R", b"P"})
-"""Records and pages mark the end of a file inside the stream, too (RFC 959 section 3.1.2)."""
 
 ORDINARY: Final = frozenset(
     b"USER PASS ACCT CWD CDUP SMNT REIN QUIT TYPE REST ALLO RNFR RNTO ABOR DELE RMD MKD PWD SITE SYST STAT HELP NOOP"
@@ -67,14 +43,13 @@ ORDINARY: Final = frozenset(
 )
 """Verbs known to need no data connection; a preliminary reply to any other one begins a transfer."""
 
-
-_WATCHED: Final = frozenset((*TRANSFERS, *REFUSED_VERBS, *ADDRESSES, b"MODE", b"STRU", b"REST", b"FEAT", b"ABOR"))
+_WATCHED: Final = frozenset((*TRANSFERS, *PLAIN.refused_verbs, *ADDRESSES, b"MODE", b"STRU", b"REST", b"FEAT", b"ABOR"))
 """What the director must not overlook in any spelling that some real server takes for it."""
 _KNOWN: Final = ORDINARY | _WATCHED
 
 
 def parse_command(line: bytes) -> Command:
-    """A line without its line end as a command; raises ProtocolError with 500 for what two sides could read differently.
+    """A line without its end as a command; raises ProtocolError with 500 where two sides could read it differently.
 
     Real servers skip, cut at or drop other bytes than a space around a verb, each its own (ProFTPD: TAB, NUL, VT, FF).
     So a verb is ASCII letters and digits up to a space or the end. A line that begins with blanks passes, as some
@@ -119,17 +94,3 @@ def letter(command: Command) -> bytes:
 def printable(argument: bytes) -> str:
     """An argument for the log: Telnet's doubled 0xFF undone, bytes that are not UTF-8 as surrogates."""
     return argument.replace(b"\xff\xff", b"\xff").decode("utf-8", "surrogateescape")
-
-
-def edit_features(reply: bytes) -> bytes:
-    """A FEAT reply without the features that the director cannot let pass (RFC 2389 section 3.2)."""
-    return b"".join(line for line in reply.splitlines(keepends=True) if not _is_refused_feature(line))
-
-
-def _is_refused_feature(line: bytes) -> bool:
-    if not line.startswith(b" "):  # RFC 2389: a feature's line begins with one space
-        return False
-    words = line.upper().replace(b";", b" ").split()
-    if not words:
-        return False
-    return words[0] in REFUSED_VERBS or (words[0] == b"MODE" and words[-1] in REFUSED_MODES)

@@ -34,8 +34,8 @@ class LineReader:
 
     All carriage returns at the end go: clients that write CR CR LF exist, and servers understand them. Telnet commands
     are taken out where they stand in front of a line, and only there: IP and Data Mark around ABOR, negotiations that
-    nobody answers (RFC 959 section 4.1.3, RFC 1123 section 4.1.2.12), a 0xFF that is left of a Synch whose Data Mark
-    was lost. Inside a line all bytes stay as they came: in the names of clients that know no Telnet, which are nearly all,
+    nobody answers (RFC 959 section 4.1.3, RFC 1123 section 4.1.2.12), a 0xFF that is left of a Synch without its Data
+    Mark. Inside a line all bytes stay as they came: in the names of clients that know no Telnet, which are nearly all,
     0xFF is a letter (in Windows-1251 a common one), whatever follows it.
     """
 

@@ -20,28 +20,27 @@ from ftpdirector.engines.proxy.shortage import OWN_ERROR_TEXTS
 from ftpdirector.errors import HostError
 from ftpdirector.ftp.actions import (
     Action,
+    Clock,
     Close,
-    ConnectToClient,
-    ConnectToServer,
+    Connect,
     DataReady,
     Direction,
-    DropClientData,
-    DropServerData,
-    FinishClientData,
-    FinishServerData,
+    Drop,
+    Finish,
     Listen,
-    ListenForServer,
     LoggedIn,
+    Refused,
     RememberRefused,
+    Side,
+    StartClock,
     StartRelay,
-    StopWaiting,
+    StopClock,
     ToClient,
     ToServer,
     TransferEnded,
-    WaitForData,
 )
-from ftpdirector.ftp.session import Session, Side
-from ftpdirector.model import Endpoint
+from ftpdirector.ftp.session import Session
+from ftpdirector.model import Endpoint, Timeouts
 
 if TYPE_CHECKING:
     from ftpdirector.engines.proxy.server import Behind, ProxyEngine
@@ -50,6 +49,10 @@ READ_BYTES: Final = 16384
 _HELD_BYTES: Final = 1 << 16
 """What a slow peer does not take is held up to here; then the other side is not read any more."""
 _DRAIN_READS: Final = 8
+_SILENCE_S: Final = 1.0
+"""A command that waits so long for those before it may wait in vain; looked at with the tick."""
+_AT_ONCE_S: Final = 0.04
+"""What a real server sends together arrives together; a reply is never held back for longer than this."""
 
 
 class ControlConnection:
@@ -97,7 +100,8 @@ class ControlConnection:
         except BlockingIOError:
             return False
         except OSError:
-            data = b""
+            self._lose(reset=True)
+            return False
         if data:
             self._link.bytes_arrived(self.side, data)
         else:
@@ -128,10 +132,10 @@ class ControlConnection:
         else:
             link.abandon("the client is gone" if self.side is Side.CLIENT else "the real server is gone")
 
-    def _lose(self) -> None:
+    def _lose(self, *, reset: bool = False) -> None:
         link = self._link
         self._ended = True
-        link.lost(self.side)
+        link.lost(self.side, reset=reset)
         if not link.ended:
             self.choose_events()
 
@@ -173,8 +177,10 @@ class Link:
     """One session between a client and a real server."""
 
     __slots__ = (
+        "_alarm",
         "_busy",
         "_client",
+        "_clocks",
         "_data",
         "_due",
         "_grace",
@@ -195,7 +201,6 @@ class Link:
         "transfers",
         "user",
         "virtual",
-        "wait_until_s",
     )  # fmt: skip
 
     def __init__(
@@ -227,8 +232,9 @@ class Link:
         self.user = ""
         self.transfers = 0
         self.opened_s = self.active_s = engine.now_s
-        self.wait_until_s = 0.0
         self.command_s = 0.0
+        self._clocks: dict[Clock, float] = {}
+        self._alarm: Alarm | None = None
         self._transfer_s = 0.0
         self._busy = False
         self._paused = False
@@ -243,6 +249,7 @@ class Link:
         self.engine.readiness.hand_over(self._server.sock.fileno(), self._server)
         self._client.watch()
         self._client.write(greeting)
+        self._start_clock(Clock.LOGIN)
 
     def choose_events(self) -> None:
         """What one side takes decides whether the other is read."""
@@ -257,30 +264,36 @@ class Link:
 
     def bytes_arrived(self, side: Side, data: bytes) -> None:
         """A control connection was read."""
+        self.active_s = self.engine.now_s
         if side is Side.SERVER:
             self.do(self.session.server_bytes(data))
             return
-        self.active_s = self.engine.now_s
         self.command_s = self.engine.clock.monotonic_s()
         self.do(self.session.client_bytes(data))
 
-    def lost(self, side: Side) -> None:
+    def lost(self, side: Side, *, reset: bool = False) -> None:
         """A control connection ended or broke."""
         if side is Side.CLIENT:
-            self.do(self.session.client_lost())
+            self.do(self.session.client_lost(reset=reset))
             return
         actions = self.session.server_lost()
-        if any(isinstance(action, ToClient) for action in actions):
+        if any(isinstance(action, ToClient) and action.data.startswith(b"421") for action in actions):
             self.behind.failed("control_lost")  # The client is told, so this is no farewell behind a QUIT.
         self.do(actions)
 
     def tick(self, now_s: float) -> None:
         """About once a second: is something overdue?"""
-        if self.wait_until_s and now_s >= self.wait_until_s:
-            self.wait_until_s = 0.0
-            self.behind.failed("data_timeout")
-            self.do(self.session.data_timed_out())
-        elif now_s - self.active_s >= self.behind.virtual.idle_timeout_s:
+        if self._clocks:
+            self._look_at_clocks(now_s)
+            if self.ended:
+                return
+        quiet_s = now_s - self.active_s
+        reply_s = self.behind.virtual.timeouts.reply_s
+        if quiet_s >= _SILENCE_S and self.session.may_be_stuck:
+            self.do(self.session.silence())
+        elif reply_s and quiet_s >= reply_s and self._awaits_server():
+            self.do(self.session.not_replied())
+        elif quiet_s >= self.behind.virtual.idle_timeout_s and not self._awaits_server():
             self.active_s = now_s
             self.do(self.session.idle_timed_out())
 
@@ -292,29 +305,19 @@ class Link:
         """End now, whatever runs: data connections are reset, so that no file is taken for complete."""
         self._end(reason)
 
-    def client_data_open(self) -> None:
+    def data_open(self, side: Side) -> None:
         """See `Observer`."""
-        self.do(self.session.client_data_open())
+        self.do(self.session.data_open(side))
 
-    def client_data_failed(self, text: str) -> None:
+    def data_failed(self, side: Side, text: str) -> None:
         """See `Observer`."""
-        self.do(self.session.client_data_failed(text))
-
-    def server_data_open(self) -> None:
-        """See `Observer`."""
-        self.do(self.session.server_data_open())
-
-    def server_data_failed(self, text: str) -> None:
-        """See `Observer`."""
-        self.behind.failed("shortage" if text in OWN_ERROR_TEXTS else "data_connect")
-        self.do(self.session.server_data_failed(text))
+        if side is Side.SERVER:
+            self.behind.failed("shortage" if text in OWN_ERROR_TEXTS else "data_connect")
+        self.do(self.session.data_failed(side, text))
 
     def data_moves(self) -> None:
         """See `Observer`."""
         self.active_s = self.engine.now_s
-        if self.wait_until_s:
-            # Behind the real server's 226: a client may be slower than what the buffers on the way hold.
-            self.wait_until_s = self.active_s + self.behind.virtual.idle_timeout_s
 
     def data_ended(self, direction: Direction) -> None:
         """See `Observer`.
@@ -325,7 +328,7 @@ class Link:
         So the real server's FIN waits for `upload_grace`, and the control connection is looked at before and after.
         """
         if direction is not Direction.UPLOAD:
-            self.do(self.session.data_ended(direction))
+            self.do(self.session.data_ended(direction, empty=self._data is None or self._data.is_empty))
             return
         self._client.look()
         if not self.ended:
@@ -347,7 +350,7 @@ class Link:
         """See `Observer`."""
         if side is Side.SERVER:
             self.behind.failed("data_lost")
-        self.do(self.session.data_broken(side, text))
+        self.do(self.session.data_broken(side, text, empty=self._data is None or self._data.is_empty))
 
     def do(self, actions: Sequence[Action]) -> None:
         """Carry out actions in order; those that they cause come after them."""
@@ -398,42 +401,86 @@ class Link:
                 self._client.write(action.data)
             case ToServer():
                 self._server.write(action.data, urgent=action.urgent)
-            case Listen():
-                self._listen()
-            case ConnectToServer(port):
-                self._data_connections().connect_to_server(self.behind.server.address, self.behind.text, port)
+            case Listen(side):
+                self._listen() if side is Side.CLIENT else self._listen_for_server()
+            case Connect(side, endpoint):
+                self._connect(side, endpoint)
             case StartRelay(direction):
                 self._transfer_s = self.engine.clock.monotonic_s()
                 self._data_connections().start(direction)
-            case WaitForData():
-                wait_s = self.behind.virtual.timeouts.data_connection_s
-                self.wait_until_s = self.engine.clock.monotonic_s() + wait_s
-            case StopWaiting():
-                self.wait_until_s = 0.0
-            case FinishClientData():
-                self._if_data(lambda data: data.finish(Side.CLIENT, self.behind.virtual.idle_timeout_s))
-            case FinishServerData():
-                self._if_data(lambda data: data.finish(Side.SERVER, self.behind.virtual.idle_timeout_s))
-            case DropClientData():
-                self._if_data(lambda data: data.drop(Side.CLIENT))
-            case DropServerData():
-                self._if_data(lambda data: data.drop(Side.SERVER))
+            case StartClock(clock):
+                self._start_clock(clock)
+            case StopClock(clock):
+                self._clocks.pop(clock, None)
+            case Finish(side):
+                self._if_data(lambda data: data.finish(side, self.behind.virtual.idle_timeout_s))
+            case Drop(side):
+                self._if_data(lambda data: data.drop(side))
             case DataReady():
                 self.engine.setup_times.observe(self.engine.clock.monotonic_s() - self.command_s)
             case TransferEnded():
                 self._transfer_ended(action)
-            case ConnectToClient(endpoint):
-                source = self.virtual
-                self._data_connections().connect_to_client(endpoint, source.address, source.port - 1)
-            case ListenForServer():
-                self._listen_for_server()
             case LoggedIn(user):
                 self.user = user
                 self.engine.log.debug("logged in", session=self.number, client=self.client_text, user=user)
-            case RememberRefused(verb):
-                self.behind.refused |= {verb}
+            case RememberRefused(verb, reason):
+                self._remember_refused(verb, reason)
+            case Refused(verb, reply):
+                self.engine.command_refused(self, verb, reply)
             case Close(reason):
                 self._end(reason)
+
+    def _awaits_server(self) -> bool:
+        """Whether the real server has something to do; in mid-transfer the relay knows whose turn it is."""
+        awaits = self.session.awaits_server
+        return awaits if awaits is not None else self._data is None or self._data.owing is not Side.CLIENT
+
+    def _start_clock(self, clock: Clock) -> None:
+        timeouts = self.behind.virtual.timeouts
+        if clock is Clock.EARLY_COMMAND and timeouts.early_command_s >= timeouts.data_connection_s:
+            return  # The real server will not hear of it.
+        wait_s = _duration_s(clock, timeouts)
+        now_s = self.engine.clock.monotonic_s()
+        self._clocks[clock] = now_s + wait_s
+        if wait_s < self.engine.timing.tick_s:
+            self._look_at_clocks(now_s)
+
+    def _look_at_clocks(self, now_s: float) -> None:
+        """Ring those that are over; an alarm is set only for one that is over before the next tick."""
+        for clock, due_s in list(self._clocks.items()):
+            if due_s <= now_s and self._clocks.pop(clock, None) is not None:
+                self._clock_ran_out(clock)
+        if self.ended or not self._clocks:
+            return
+        wait_s = min(self._clocks.values()) - now_s
+        if wait_s < self.engine.timing.tick_s:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm = self.engine.alarms.after(wait_s, self._alarm_rings)
+
+    def _alarm_rings(self) -> None:
+        self._alarm = None
+        self._look_at_clocks(self.engine.clock.monotonic_s())
+
+    def _clock_ran_out(self, clock: Clock) -> None:
+        if clock is Clock.DATA_CONNECTION:
+            self.behind.failed("data_timeout")
+        elif clock is Clock.ANSWER:
+            self.behind.failed("answer_timeout")
+        self.do(self.session.clock_ran_out(clock))
+
+    def _remember_refused(self, verb: str, reason: str) -> None:
+        self.behind.refused |= {verb}
+        self.engine.log.info(
+            "verb not served", verb=verb, reason=reason, virtual_server=self.behind.virtual.name,
+            real_server=self.behind.server.name,
+        )  # fmt: skip
+
+    def _connect(self, side: Side, endpoint: Endpoint) -> None:
+        if side is Side.SERVER:
+            self._data_connections().connect_to_server(self.behind.server.address, self.behind.text, endpoint.port)
+        else:
+            self._data_connections().connect_to_client(endpoint, self.virtual.address, self.virtual.port - 1)
 
     def _data_connections(self) -> DataConnections:
         if self._data is None:
@@ -458,18 +505,18 @@ class Link:
             port = self._data_connections().lease(lambda took: self.engine.lease(address, ports, client, took))
         except HostError as error:
             self.engine.no_data_port(self, str(error))
-            self.do(self.session.listen_failed(str(error)))
+            self.do(self.session.listen_failed(Side.CLIENT, str(error)))
             return
-        self.do(self.session.listening(Endpoint(self.virtual.address, port)))
+        self.do(self.session.listening(Side.CLIENT, Endpoint(self.virtual.address, port)))
 
     def _listen_for_server(self) -> None:
         local = self.engine.local_address(self._server.sock)
         try:
             endpoint = self._data_connections().listen_for_server(local, self.behind.server.address)
         except OSError as error:
-            self.do(self.session.listen_for_server_failed(error.strerror or str(error)))
+            self.do(self.session.listen_failed(Side.SERVER, error.strerror or str(error)))
             return
-        self.do(self.session.listening_for_server(endpoint))
+        self.do(self.session.listening(Side.SERVER, endpoint))
 
     def _transfer_ended(self, ended: TransferEnded) -> None:
         self._cancel_grace()
@@ -486,7 +533,10 @@ class Link:
         if self.ended:
             return
         self.ended = True
-        self.wait_until_s = 0.0
+        self._clocks.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         self._cancel_grace()
         if self._data is not None:
             self._data.close()
@@ -502,3 +552,17 @@ class Link:
         for control in (self._client, self._server):
             control.dismiss()
         engine.link_ended(self, reason)
+
+
+def _duration_s(clock: Clock, timeouts: Timeouts) -> float:
+    match clock:
+        case Clock.LOGIN:
+            return timeouts.login_s
+        case Clock.ANSWER:
+            return timeouts.answer_s
+        case Clock.EARLY_COMMAND:
+            return timeouts.early_command_s
+        case Clock.DATA_CONNECTION:
+            return timeouts.data_connection_s
+        case Clock.LATE_END | Clock.HALF_REPLY:
+            return _AT_ONCE_S

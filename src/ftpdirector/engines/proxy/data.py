@@ -34,16 +34,10 @@ _IN_PROGRESS: Final = (0, errno.EINPROGRESS)
 class Observer(Protocol):
     """Who is told what happens on the data connections."""
 
-    def client_data_open(self) -> None:
-        """The client's data connection stands."""
+    def data_open(self, side: Side) -> None:
+        """This side's data connection stands."""
 
-    def client_data_failed(self, text: str) -> None:
-        """It could not be opened."""
-
-    def server_data_open(self) -> None:
-        """The real server's data connection stands."""
-
-    def server_data_failed(self, text: str) -> None:
+    def data_failed(self, side: Side, text: str) -> None:
         """It could not be opened."""
 
     def data_moves(self) -> None:
@@ -193,6 +187,18 @@ class DataConnections:
         return self._moved > 0 or bool(self._flows)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether not one byte of this transfer was handed over."""
+        return not self._moved and not any(flow.bytes for flow in self._flows)
+
+    @property
+    def owing(self) -> Side | None:
+        """Whose turn it is while bytes flow: the receiver's while it does not take what is there, else the sender's."""
+        if len(self._flows) != 1:
+            return None
+        return self._side_of(self._flows[0], sends=not self._flows[0].holds)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is open, opening or leased, so that this object need not be kept."""
         ends = (self._client, self._server)
@@ -272,20 +278,12 @@ class DataConnections:
 
     def tell_open(self, side: Side) -> None:
         """A side stands."""
-        match side:
-            case Side.CLIENT:
-                self._observer.client_data_open()
-            case Side.SERVER:
-                self._observer.server_data_open()
+        self._observer.data_open(side)
         self._join()
 
     def tell_failed(self, side: Side, text: str) -> None:
         """A side could not be opened."""
-        match side:
-            case Side.CLIENT:
-                self._observer.client_data_failed(text)
-            case Side.SERVER:
-                self._observer.server_data_failed(text)
+        self._observer.data_failed(side, text)
 
     def _end(self, side: Side) -> _End:
         return self._client if side is Side.CLIENT else self._server

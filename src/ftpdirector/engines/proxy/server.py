@@ -437,6 +437,12 @@ class ProxyEngine:
         if virtual is not None:
             virtual.pool.remember(opening.client.address, behind.server.name, self.now_s)
 
+    def command_refused(self, link: Link, verb: str, reply: str) -> None:
+        """The director itself said no to a client."""
+        names = {"virtual_server": link.behind.virtual.name, "real_server": link.behind.server.name}
+        own = {"session": link.number, "client": link.client_text, "verb": verb, "reply": reply}
+        self.sampler.say(self.log.info, self.now_s, "command refused", names, **own)
+
     def later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         """Call after `delay_s`."""
         return self._loop.call_later(delay_s, call)
@@ -541,7 +547,7 @@ class ProxyEngine:
                     verb=ended.verb,
                     path=ended.path,
                     upload=upload,
-                    binary=True,
+                    binary=ended.binary,
                     complete=ended.outcome is Outcome.COMPLETE,
                     outcome=outcome,
                     reply=ended.reply,
