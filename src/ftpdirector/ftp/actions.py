@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
 
 from ftpdirector.model import Endpoint
 
@@ -178,6 +179,16 @@ class TransferEnded:
     binary: bool = False
     """TYPE I or L; else ASCII or EBCDIC, where the receiver may have other bytes than the sender (RFC 959 3.1.1)."""
 
+
+LISTEN_CLIENT: Final = Listen(Side.CLIENT)
+DROP_CLIENT: Final = Drop(Side.CLIENT)
+DROP_SERVER: Final = Drop(Side.SERVER)
+FINISH_CLIENT: Final = Finish(Side.CLIENT)
+FINISH_SERVER: Final = Finish(Side.SERVER)
+START_ANSWER: Final = StartClock(Clock.ANSWER)
+STOP_ANSWER: Final = StopClock(Clock.ANSWER)
+DATA_READY: Final = DataReady()
+"""The values that every transfer needs, made once: a frozen dataclass is slow to make."""
 
 Action = (
     ToClient

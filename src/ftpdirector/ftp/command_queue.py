@@ -16,16 +16,18 @@ _HELD_LINE_BYTES: Final = 64
 class CommandQueue:
     """Lines in the order in which they are due; None stands for one that was too long."""
 
-    __slots__ = ("_bytes", "_lines")
+    __slots__ = ("_bytes", "_lines", "count")
 
     def __init__(self) -> None:
         """Nobody waits."""
         self._lines: deque[bytes | None] = deque()
         self._bytes = 0
+        self.count = 0
+        """How many wait."""
 
     def __bool__(self) -> bool:
         """Whether somebody waits."""
-        return bool(self._lines)
+        return self.count > 0
 
     @property
     def has_room(self) -> bool:
@@ -40,20 +42,23 @@ class CommandQueue:
     def hold(self, line: bytes | None) -> None:
         """Behind all others."""
         self._lines.append(line)
+        self.count += 1
         self._bytes += len(line or b"") + _HELD_LINE_BYTES
 
     def hold_first(self, line: bytes) -> None:
         """Before all others."""
         self._lines.appendleft(line)
+        self.count += 1
         self._bytes += len(line) + _HELD_LINE_BYTES
 
     def take(self) -> bytes | None:
         """The next one; IndexError when there is none."""
         line = self._lines.popleft()
+        self.count -= 1
         self._bytes -= len(line or b"") + _HELD_LINE_BYTES
         return line
 
     def clear(self) -> None:
         """The session has ended."""
         self._lines.clear()
-        self._bytes = 0
+        self._bytes = self.count = 0

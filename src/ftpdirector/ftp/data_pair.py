@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from ftpdirector.ftp.actions import Action, Connect, Drop, Listen, Side
+from ftpdirector.ftp.actions import DROP_CLIENT, DROP_SERVER, LISTEN_CLIENT, Action, Connect, Side
 from ftpdirector.ftp.endpoints import format_epsv_reply, format_pasv_reply, plain_address
 from ftpdirector.ftp.replies import format_reply
 from ftpdirector.ftp.server_data import ServerData
@@ -84,7 +84,7 @@ class DataPair:
         self._leased = None
         if active is None:
             self.client = Data.DUE
-            self._actions.append(Listen(Side.CLIENT))
+            self._actions.append(LISTEN_CLIENT)
         self.announce()
 
     def announce(self) -> None:
@@ -101,7 +101,7 @@ class DataPair:
         """Server data anew, for another transfer after one PORT."""
         if self.server is not Data.NONE:
             self.server = Data.NONE
-            self._actions.append(Drop(Side.SERVER))
+            self._actions.append(DROP_SERVER)
         self.announce()
 
     def ask_again(self) -> bool:
@@ -110,7 +110,7 @@ class DataPair:
         if asked is None or not asked.may_ask_again:
             return False
         self.server = Data.NONE
-        self._actions.append(Drop(Side.SERVER))
+        self._actions.append(DROP_SERVER)
         asked.ask_again()
         self.follow()
         return True
@@ -197,13 +197,13 @@ class DataPair:
         self.drop_client()
         if self.server is not Data.NONE:
             self.server = Data.NONE
-            self._actions.append(Drop(Side.SERVER))
+            self._actions.append(DROP_SERVER)
 
     def drop_client(self) -> None:
         """Reset the client's side, if there is one."""
         if self.client is not Data.NONE:
             self.client = Data.NONE
-            self._actions.append(Drop(Side.CLIENT))
+            self._actions.append(DROP_CLIENT)
 
     def forget(self) -> None:
         """The session has ended."""
@@ -217,7 +217,7 @@ class DataPair:
             self.active_endpoint = None
         self.drop_client()
         self.server = Data.NONE
-        self._actions.append(Drop(Side.SERVER))
+        self._actions.append(DROP_SERVER)
 
 
 def no_data(text: str) -> bytes:

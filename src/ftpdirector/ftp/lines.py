@@ -50,6 +50,8 @@ class LineReader:
         """The lines that `data` completes; None stands for one that was longer than 8192 bytes, and was dropped."""
         if self._buffer:
             data = self._buffer + data
+        elif data.find(b"\n") == len(data) - 1 and not self._skipping and self._is_plain(data):
+            return [data[:-1].rstrip(b"\r")]  # what nearly every call is: one whole line
         *pieces, rest = data.split(b"\n")
         lines: list[bytes | None] = []
         for piece in pieces:
@@ -63,6 +65,10 @@ class LineReader:
             self._skipping = True
         self._buffer = b"" if self._skipping else rest
         return lines
+
+    @staticmethod
+    def _is_plain(data: bytes) -> bool:
+        return 1 < len(data) < LONGEST_LINE_BYTES and data[0] != _IAC
 
 
 def _without_telnet(line: bytes) -> bytes:

@@ -9,17 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from ftpdirector.errors import ProtocolError
-from ftpdirector.ftp.actions import (
-    Action,
-    Clock,
-    Connect,
-    Listen,
-    RememberRefused,
-    Side,
-    StartClock,
-    StopClock,
-    ToServer,
-)
+from ftpdirector.ftp.actions import START_ANSWER, STOP_ANSWER, Action, Connect, Listen, RememberRefused, Side, ToServer
 from ftpdirector.ftp.endpoints import (
     format_eprt_argument,
     format_port_argument,
@@ -35,6 +25,11 @@ LOWEST_DATA_PORT: Final = 1024
 
 PASSIVE_REPLIES: Final = frozenset({227, 228, 229})
 """PASV, LPSV, EPSV: only those that the director asked for mean anything, and none ever reaches a client."""
+
+_EPSV_FIRST: Final[tuple[bytes, ...]] = (b"EPSV", b"PASV")
+_PASV_FIRST: Final[tuple[bytes, ...]] = (b"PASV", b"EPSV")
+_EPSV_ONLY: Final[tuple[bytes, ...]] = (b"EPSV",)
+"""PASV cannot name an IPv6 address."""
 
 
 class ServerData:
@@ -55,10 +50,10 @@ class ServerData:
         self._active = active
         self._refused = refused
         self._asked = b""
-        verbs = [b"EPSV", b"PASV"] if prefer == b"EPSV" else [b"PASV", b"EPSV"]
-        if server.version == 6:  # which PASV cannot name
-            verbs.remove(b"PASV")
-        self._left = [verb for verb in verbs if verb.decode() not in refused] or verbs
+        verbs = _EPSV_ONLY if server.version == 6 else _EPSV_FIRST if prefer == b"EPSV" else _PASV_FIRST
+        self._left: tuple[bytes, ...] = verbs
+        if refused:
+            self._left = tuple(verb for verb in verbs if verb.decode() not in refused) or verbs
         self._named = ""
         self._words = b""
         self.announced = False
@@ -116,7 +111,7 @@ class ServerData:
         if self.owed:
             self.owed -= 1  # Real servers answer in order: this is the late one.
         elif self._active:
-            self._actions.append(StopClock(Clock.ANSWER))
+            self._actions.append(STOP_ANSWER)
             if code >= 400:
                 self.answer = reply.data
             else:
@@ -157,7 +152,7 @@ class ServerData:
         if reply.code >= 400 and self._asked == self._prefer:
             self._words = reply.data  # in answer to the client's own verb: it gets what it would get directly
         if reply.code == 421 or (not logged_in and reply.code >= 400):
-            self._actions.append(StopClock(Clock.ANSWER))
+            self._actions.append(STOP_ANSWER)
             self.answer = reply.data
             return
         self._remember(f"is answered with {reply.text}", for_all=logged_in and not 400 <= reply.code < 500)
@@ -171,17 +166,17 @@ class ServerData:
 
     def _ask_next(self, why_not: str = "") -> None:
         if self._left:
-            verb = self._left.pop(0)
+            verb, self._left = self._left[0], self._left[1:]
             self._ask(verb, verb + b"\r\n")
         elif self._words:
-            self._actions.append(StopClock(Clock.ANSWER))
+            self._actions.append(STOP_ANSWER)
             self.answer = self._words
         else:
             self._fail(why_not)
 
     def _ask(self, verb: bytes, line: bytes) -> None:
         self._asked = verb
-        self._actions += (StartClock(Clock.ANSWER), ToServer(line))
+        self._actions += (START_ANSWER, ToServer(line))
 
     def _connect(self, reply: Reply, *, logged_in: bool) -> None:
         try:
@@ -197,8 +192,8 @@ class ServerData:
             self._named = f" (it named {named}; only its own address, {self._server}, is connected to)"
         self.announced = True
         self.owed = 0  # Real servers answer in order: what is late by now never comes.
-        self._actions += (StopClock(Clock.ANSWER), Connect(Side.SERVER, Endpoint(self._server, port)))
+        self._actions += (STOP_ANSWER, Connect(Side.SERVER, Endpoint(self._server, port)))
 
     def _fail(self, text: str) -> None:
-        self._actions.append(StopClock(Clock.ANSWER))
+        self._actions.append(STOP_ANSWER)
         self.answer = format_reply(425, f"Can't open data connection: {text}")

@@ -25,12 +25,15 @@ from typing import ClassVar, Final
 
 from ftpdirector.errors import ProtocolError
 from ftpdirector.ftp.actions import (
+    DATA_READY,
+    DROP_CLIENT,
+    DROP_SERVER,
+    START_ANSWER,
+    STOP_ANSWER,
     Action,
     Clock,
     Close,
-    DataReady,
     Direction,
-    Drop,
     Outcome,
     Refused,
     Side,
@@ -109,7 +112,7 @@ class Session:
 
     __slots__ = (
         "_actions", "_capabilities", "_client", "_client_gone", "_data", "_doubt", "_epsv_all", "_farewell", "_fenced",
-        "_held", "_job", "_lines", "_login", "_overtook", "_parameters", "_pending", "_queue", "_replies", "_route",
+        "_held", "_is_ending", "_job", "_lines", "_login", "_overtook", "_parameters", "_pending", "_queue", "_replies", "_route",
         "_server_gone", "_shutting_down", "_stat_due", "_transfer", "_verb", "_virtual",
     )  # fmt: skip
 
@@ -146,6 +149,7 @@ class Session:
         self._fenced = False
         self._epsv_all = False
         self._farewell = False
+        self._is_ending = False
         self._client_gone = False
         self._server_gone = False
         self._shutting_down = False
@@ -183,7 +187,7 @@ class Session:
     def client_bytes(self, data: bytes) -> list[Action]:
         """The client said this."""
         for line in self._lines.feed(data):
-            if self._job is _IDLE and not self._queue:
+            if self._job is _IDLE and not self._queue.count:
                 self._begin(line)
             elif self._job is not _ENDED:
                 self._hold(line)
@@ -198,7 +202,6 @@ class Session:
             self._actions.append(StopClock(Clock.HALF_REPLY))
         for line in self._replies.lines(data):
             self._reply_line(line)
-            self._doubt = line.other
         if self._doubt:
             self._actions.append(StartClock(Clock.HALF_REPLY))
         return self._take()
@@ -209,7 +212,7 @@ class Session:
         Behind a FIN it is still due the answers to what it said. But behind an upload that is not at its end, without a
         QUIT, it was killed: the two look alike, and a file cut short must not be taken for whole.
         """
-        self._client_gone = True
+        self._client_gone = self._is_ending = True
         if not self._said_quit() and (reset or self._has_open_upload()):
             self._end("the client is gone")
         return self._take()
@@ -221,7 +224,7 @@ class Session:
         for line in self._replies.flush():
             self._reply_line(line)
         if self._transfer is not None and self._transfer.final is not None:
-            self._server_gone = True  # its last word is here, only data is still on the way
+            self._server_gone = self._is_ending = True  # its last word is here, only data is still on the way
             return self._take()
         asked = self._data.asks
         if asked is not None:
@@ -329,7 +332,7 @@ class Session:
         if self.may_be_stuck:
             if self._job is _PASS:
                 self._fenced = True
-                self._actions += (StartClock(Clock.ANSWER), ToServer(fence(self._verb)))
+                self._actions += (START_ANSWER, ToServer(fence(self._verb)))
             else:
                 self._give_transfer_up()
         return self._take()
@@ -346,16 +349,16 @@ class Session:
 
     def shutting_down(self) -> list[Action]:
         """The director ends: at once if no transfer runs, else behind it."""
-        self._shutting_down = True
+        self._shutting_down = self._is_ending = True
         return self._take()
 
     # -- commands ---------------------------------------------------------------------------------------------------
 
     def _take(self) -> list[Action]:
         """The actions of an event; first go on with what was held, or end if that is due."""
-        if self._queue or self._job is not _PASS:
+        if self._queue.count or (self._is_ending and self._job is not _PASS):
             self._settle()
-        actions = self._actions.copy()
+        actions = self._actions[:]
         self._actions.clear()
         return actions
 
@@ -373,7 +376,7 @@ class Session:
             if self._job is Job.TAIL:
                 self._job = Job.FENCE
                 self._pending.due += 1
-                self._actions += (StartClock(Clock.ANSWER), ToServer(b"NOOP\r\n"))
+                self._actions += (START_ANSWER, ToServer(b"NOOP\r\n"))
         elif self._client_gone and self._job in (_IDLE, Job.TAIL):
             self._end("the client is gone")
 
@@ -432,7 +435,7 @@ class Session:
 
     def _feat(self, command: Command) -> None:
         self._job = Job.FEAT
-        self._actions += (StartClock(Clock.ANSWER), ToServer(command.line + b"\r\n"))
+        self._actions += (START_ANSWER, ToServer(command.line + b"\r\n"))
 
     def _mode(self, command: Command) -> None:
         if letter(command) in REFUSED_MODES:
@@ -534,7 +537,7 @@ class Session:
         reply, is_good = data.answer()
         self._announcement_over()
         if is_good:
-            self._actions += (ToClient(reply), DataReady())
+            self._actions += (ToClient(reply), DATA_READY)
         else:
             data.refuse(keep_port=False)
             self._say(reply)
@@ -557,7 +560,7 @@ class Session:
             self._pending.expect(1, Fate.MUTE)
             self._job = Job.TAIL
         elif self._job is _PASS and self._fenced and self._route is not None:
-            self._actions.append(StartClock(Clock.ANSWER))  # its reply has begun
+            self._actions.append(START_ANSWER)  # its reply has begun
         elif self._job is Job.FENCE or (self._job is _PASS and self._fenced):
             self._fenced = False
             self._job = _IDLE
@@ -599,7 +602,7 @@ class Session:
         if command is None:  # aborted meanwhile
             self._data.drop()
         elif answer and command.verb == b"REST":
-            self._actions.append(Drop(Side.SERVER))
+            self._actions.append(DROP_SERVER)
             self._say(answer)
         elif answer:
             self._refuse_transfer(answer)
@@ -744,7 +747,7 @@ class Session:
 
     def _reply_line(self, line: ReplyLine) -> None:
         """A reply belongs to what was under way when its first line came; a passed command's goes line by line."""
-        data, code, last, _ = line
+        data, code, last, self._doubt = line
         if not code:
             if self._job is not _ENDED:
                 self._actions.append(ToClient(data))  # no reply at all: clients skip it, as directly
@@ -763,10 +766,13 @@ class Session:
 
     def _passed(self, code: int, data: bytes) -> None:
         """The passed command's reply went to the client as it came."""
-        if code == 421:
-            self._farewell = True
         if code >= 200:
-            self._pass_over()
+            if self._fenced or self._overtook:
+                self._pass_over()
+            else:
+                self._job = _IDLE
+            if code == 421:
+                self._farewell = True
             learn = self._LEARN.get(self._verb)
             if learn is not None:
                 learn(self, code, data)
@@ -778,11 +784,9 @@ class Session:
             self._fenced = False
             self._pending.expect(1 + self._overtook, Fate.MUTE)
             self._job = Job.FENCE
-        elif self._overtook:
+        else:
             self._pending.expect(self._overtook)
             self._job = Job.TAIL
-        else:
-            self._job = _IDLE
         self._overtook = 0
 
     def _learn_quit(self, code: int, _: bytes) -> None:
@@ -834,7 +838,7 @@ class Session:
         elif job is _PASS and route is _PASS:  # the fence's, and none to the command
             self._fenced = False
             self._job = _IDLE
-            self._actions.append(StopClock(Clock.ANSWER))
+            self._actions.append(STOP_ANSWER)
         elif job is not route and route is not Job.TAIL:
             self._stray(reply)
         elif job is _TRANSFER and self._transfer is not None:
@@ -882,7 +886,7 @@ class Session:
     def _featured(self, reply: Reply) -> None:
         self._say(self._capabilities.edit_features(reply.data) if reply.code == 211 else reply.data)
         if reply.code >= 200:
-            self._actions.append(StopClock(Clock.ANSWER))
+            self._actions.append(STOP_ANSWER)
             self._job = _IDLE
 
     def _stray(self, reply: Reply) -> None:
@@ -900,7 +904,7 @@ class Session:
         if self._pending.fence_ended(reply.code):
             self._pending.expect(0)
             self._job = _IDLE
-            self._actions.append(StopClock(Clock.ANSWER))
+            self._actions.append(STOP_ANSWER)
         else:
             self._say(self._pending.tail(reply))
 
@@ -932,9 +936,9 @@ class Session:
             transfer.end(Outcome.FAILED, reason)
         elif self._job in _OF_A_TRANSFER and self._held is not None:
             self._log_end(self._held, Outcome.FAILED, reason)
-        self._actions.append(Drop(Side.CLIENT))
+        self._actions.append(DROP_CLIENT)
         if transfer is None or not transfer.upload_ended:
-            self._actions.append(Drop(Side.SERVER))
+            self._actions.append(DROP_SERVER)
         if say and not self._farewell:
             self._actions.append(ToClient(format_reply(421, say)))
         # Whoever closes first after QUIT and its 221, nobody was lost.

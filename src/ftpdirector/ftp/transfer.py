@@ -8,11 +8,13 @@ and not how the data connections came about.
 from __future__ import annotations
 
 from ftpdirector.ftp.actions import (
+    DROP_CLIENT,
+    DROP_SERVER,
+    FINISH_CLIENT,
+    FINISH_SERVER,
     Action,
     Clock,
     Direction,
-    Drop,
-    Finish,
     Outcome,
     Side,
     StartClock,
@@ -139,7 +141,7 @@ class Transfer:
             return False
         if direction is Direction.UPLOAD:
             self.upload_ended = True
-            self._actions.append(Finish(Side.SERVER))
+            self._actions.append(FINISH_SERVER)
         else:
             self._download_ended = True
             self._empty = empty
@@ -156,7 +158,7 @@ class Transfer:
         if self.final is not None:
             return self._end_late(self.final)
         if self._empty and self._is_listing:
-            self._actions.append(Drop(Side.SERVER))
+            self._actions.append(DROP_SERVER)
         else:
             self._drop()
         return False
@@ -206,7 +208,7 @@ class Transfer:
         may_end_well = self._direction is Direction.DOWNLOAD and reply.code >= 400 and reply.code != 421
         if may_end_well and self.preliminary and self._relaying and not self._broken:
             if self._download_ended and self._empty:
-                self._actions.append(Finish(Side.CLIENT))
+                self._actions.append(FINISH_CLIENT)
                 self._actions.append(ToClient(reply.data))
                 return self.end(Outcome.FAILED, reply.text)
             if not self._download_ended and self.final is None:
@@ -228,7 +230,7 @@ class Transfer:
 
     def _complete(self, reply: Reply) -> bool:
         if self._direction is not Direction.UPLOAD and not self.upload_ended:
-            self._actions.append(Finish(Side.CLIENT))
+            self._actions.append(FINISH_CLIENT)
         self._actions.append(ToClient(reply.data))
         return self.end(Outcome.COMPLETE, reply.text)
 
@@ -238,9 +240,9 @@ class Transfer:
         return self.end(Outcome.FAILED, text)
 
     def _drop(self) -> None:
-        self._actions.append(Drop(Side.CLIENT))
+        self._actions.append(DROP_CLIENT)
         if not self.upload_ended:
-            self._actions.append(Drop(Side.SERVER))
+            self._actions.append(DROP_SERVER)
 
 
 def abor(line: bytes) -> tuple[Action, ...]:
