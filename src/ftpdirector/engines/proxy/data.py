@@ -20,8 +20,7 @@ from ftpdirector.engines.proxy.closing import Closings, finish_on_close, reset_o
 from ftpdirector.engines.proxy.ports import IP_FREEBIND, NO_DESCRIPTOR_LEFT, Lease, family_of, reset
 from ftpdirector.engines.proxy.readiness import EVERY_EDGE, READABLE, Readiness
 from ftpdirector.engines.proxy.relay import Flow, PipePool, Progress
-from ftpdirector.ftp.actions import Direction
-from ftpdirector.ftp.session import Side
+from ftpdirector.ftp.actions import Direction, Side
 from ftpdirector.model import Endpoint, IPAddress
 
 IP_BIND_ADDRESS_NO_PORT: Final = 24
