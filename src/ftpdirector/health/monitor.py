@@ -125,7 +125,7 @@ class Monitor:
         if self._group is None:
             return
         for watched in self._watched.values():
-            if watched.task is None:
+            if watched.task is None or watched.task.done():  # after a failure of the whole, all begin again
                 watched.task = self._group.create_task(self._look_for_ever(watched))
 
     async def _look_for_ever(self, watched: _Watched) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -28,10 +28,16 @@ from ftpdirector.state import Snapshot
 from ftpdirector.status.metrics import SnapshotCollector
 
 TakeSnapshot = Callable[[], Snapshot]
+Refresh = Callable[[], Awaitable[None]]
+"""Asks those who count, so that the snapshot taken next is true of this moment."""
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def make_application(take: TakeSnapshot) -> Starlette:
+async def _nobody_to_ask() -> None:
+    """The snapshot is true of every moment."""
+
+
+def make_application(take: TakeSnapshot, refresh: Refresh = _nobody_to_ask) -> Starlette:
     """The web application."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True
@@ -44,14 +50,17 @@ def make_application(take: TakeSnapshot) -> Starlette:
 
     async def status_page(request: Request) -> Response:
         del request
+        await refresh()
         return HTMLResponse(page.render(snapshot=take()), headers={"Cache-Control": "no-store"})
 
     async def status_json(request: Request) -> Response:
         del request
+        await refresh()
         return JSONResponse(dataclasses.asdict(take()))
 
     async def metrics(request: Request) -> Response:
         del request
+        await refresh()
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def healthz(request: Request) -> Response:
@@ -93,13 +102,22 @@ class _Server(uvicorn.Server):
 class StatusServer:
     """Listens at once, serves when told."""
 
-    def __init__(self, endpoint: Endpoint, take: TakeSnapshot, given: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        take: TakeSnapshot,
+        given: socket.socket | None = None,
+        *,
+        refresh: Refresh = _nobody_to_ask,
+    ) -> None:
         """`given` is a predecessor's socket; `EngineError` when the address is taken."""
         self.socket = given or _listen(endpoint)
         name = self.socket.getsockname()
         self.endpoint = Endpoint(endpoint.address, int(name[1]))
         self._server = _Server(
-            uvicorn.Config(make_application(take), log_config=None, access_log=False, lifespan="off", ws="none")
+            uvicorn.Config(
+                make_application(take, refresh), log_config=None, access_log=False, lifespan="off", ws="none"
+            )
         )
 
     async def serve(self) -> None:
