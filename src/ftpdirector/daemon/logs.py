@@ -60,6 +60,13 @@ def set_up_log(*, json: bool = False, level: str = "info") -> None:
     atexit.register(flush_log)
 
 
+def first_of(error: BaseException) -> BaseException:
+    """The error itself, or the first one of those that a TaskGroup collected."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return error  # pyright: ignore[reportUnknownVariableType]
+
+
 def where_of(error: BaseException) -> str:
     """`file.py:12` of where an error was raised; a traceback is for nobody who runs the director."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from ftpdirector.daemon.logs import where_of
+from ftpdirector.daemon.logs import first_of, where_of
 from ftpdirector.engines.proxy.server import Log
 
 _FIRST_PAUSE_S: Final = 0.5
@@ -27,9 +27,7 @@ async def keep_running(name: str, part: Callable[[], Awaitable[None]], log: Log)
             await part()
             return
         except (Exception, SystemExit) as failure:  # noqa: BLE001 - a web server ends itself by SystemExit
-            error: BaseException = failure
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
+            error = first_of(failure)
             if loop.time() - begun_s > _HEALTHY_S:
                 pause_s = _FIRST_PAUSE_S
             log.error("part_failed", part=name, error=repr(error), where=where_of(error), retry_in_s=pause_s)

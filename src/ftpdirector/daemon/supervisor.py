@@ -23,6 +23,7 @@ from ftpdirector.config.decode import load
 from ftpdirector.daemon.app import App
 from ftpdirector.daemon.control import Answer, ControlClient, ControlServer
 from ftpdirector.daemon.crew import BesideKernel, Crew, InProcess, KernelEngine
+from ftpdirector.daemon.logs import first_of
 from ftpdirector.daemon.parts import keep_running
 from ftpdirector.daemon.predecessor import Predecessor
 from ftpdirector.daemon.workers import Workers, fronts_of
@@ -365,9 +366,7 @@ def one_error() -> Generator[None, None, None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        error = first_of(group)
         if isinstance(error, DirectorError):
             raise error from None
         raise

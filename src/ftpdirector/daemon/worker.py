@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import encodings.idna  # noqa: F401 - nothing is imported once rights are given up: the files may be out of reach then
 import gc
 import os
 import signal
 import socket
 import sys
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +22,7 @@ import structlog
 import uvloop
 
 from ftpdirector.daemon import messages
-from ftpdirector.daemon.logs import lines_dropped, set_up_log, where_of
+from ftpdirector.daemon.logs import first_of, lines_dropped, set_up_log, where_of
 from ftpdirector.engines.proxy.server import Log, ProxyEngine
 from ftpdirector.engines.proxy.shared import SharedCounts
 from ftpdirector.errors import EngineError
@@ -219,9 +219,7 @@ async def _live(pair: socket.socket, passed: socket.socket, words: list[str]) ->
     try:
         await _Worker(start, counts, (reader, writer), passed).serve()
     except Exception as error:  # noqa: BLE001 - its sessions end with it; the supervisor starts another
-        cause = error
-        while isinstance(cause, ExceptionGroup):
-            cause = cause.exceptions[0]
+        cause = first_of(error)
         structlog.get_logger().error("worker_failed", worker=start.index, where=where_of(cause), error=repr(cause))
         sys.exit(CANNOT_SERVE)
 
@@ -237,6 +235,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Nothing may be imported once rights are given up: the files may be out of reach then.
+    import_module("encodings.idna")
     pair = socket.socket(fileno=int(sys.argv[1]))
     passed = socket.socket(fileno=int(sys.argv[2]))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
