@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import sys
-import traceback
 from types import TracebackType
 from typing import Any, Final
 
@@ -69,8 +68,12 @@ def first_of(error: BaseException) -> BaseException:
 
 def where_of(error: BaseException) -> str:
     """`file.py:12` of where an error was raised; a traceback is for nobody who runs the director."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119 - a text
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
 
 
 class _Lines:
@@ -124,7 +127,11 @@ class _Renderer:
 
 def _printable(text: str) -> str:
     """Control characters and bytes that are no text, as backslash escapes: a client's name moves no cursor."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    # By hand: Python would import its codec now, and a worker that gave up root may find no file any more.
+    return "".join(
+        char if char.isprintable() else f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+        for char in text
+    )
 
 
 class _Library(logging.Handler):

@@ -1,6 +1,6 @@
 """A worker process: one proxy engine that does what the supervisor says, and reports.
 
-Started as `python -m ftpdirector.daemon.worker` with inherited descriptors. This module knows no cluster file and no
+Started by `boot` with inherited descriptors. This module knows no cluster file and no
 health check.
 """
 
@@ -236,12 +236,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # Nothing may be imported once rights are given up: the files may be out of reach then.
-    import_module("encodings.idna")
+    for codec in ("ascii", "idna", "latin_1", "unicode_escape", "utf_8"):
+        import_module(f"encodings.{codec}")
     pair = socket.socket(fileno=int(sys.argv[1]))
     passed = socket.socket(fileno=int(sys.argv[2]))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_live(pair, passed, sys.argv[3:]))
-
-
-if __name__ == "__main__":
-    main()

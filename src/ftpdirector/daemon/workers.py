@@ -320,6 +320,8 @@ class Workers:
                     spoken = await messages.hear_hello(reader)
             except TimeoutError:
                 raise EngineError(f"it said nothing within {_HELLO_S:.0f} s") from None
+            if spoken.startswith("!"):
+                raise EngineError(f"it cannot be loaded: {spoken[1:]}")
             if spoken != messages.PROTOCOL:
                 raise EngineError(
                     f"it is of another version ({spoken}) than this director ({messages.PROTOCOL}):"
@@ -353,7 +355,7 @@ class Workers:
         )
         fds = [pair.fileno(), passed.fileno()]
         return await start_module(
-            "ftpdirector.daemon.worker",
+            "ftpdirector.daemon.boot",
             [*map(str, fds), *start.words()],
             pass_fds=[*fds, self._shared.descriptor] if self._shared.descriptor >= 0 else fds,
         )
