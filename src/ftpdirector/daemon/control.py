@@ -61,6 +61,7 @@ class ControlServer:
         self._on_successor_gone = on_successor_gone
         self._server: asyncio.Server | None = None
         self._identity = (0, 0)
+        self._successors: set[asyncio.StreamWriter] = set()
 
     async def refuse_a_second(self) -> None:
         """A ControlError when a director answers here already."""
@@ -117,6 +118,14 @@ class ControlServer:
                     path.unlink()
         self._server.close()
 
+    async def say_farewell(self, status: dict[str, Any]) -> None:
+        """Tell a successor what was counted to the very end; it did not ask."""
+        for writer in tuple(self._successors):
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_WHO_S):
+                    writer.write(json.dumps({"farewell": status}).encode() + b"\n")
+                    await writer.drain()
+
     @property
     def _beside(self) -> Path:
         return self.path.with_name(f".{self.path.name}.{os.getpid()}")
@@ -135,6 +144,7 @@ class ControlServer:
                 reply, fds = await self._answer(line)
                 if fds:
                     handed_over = True
+                    self._successors.add(writer)
                     await _send_descriptors(writer, fds)
                 writer.write(json.dumps(reply).encode() + b"\n")
                 await writer.drain()
@@ -142,6 +152,7 @@ class ControlServer:
             pass  # an operator who hung up, or a line beyond the limit: nobody is left to tell
         finally:
             writer.close()
+            self._successors.discard(writer)
             if handed_over:
                 self._on_successor_gone()
 

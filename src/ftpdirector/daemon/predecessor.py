@@ -1,7 +1,8 @@
 """The director before this one, after a take-over: its sessions count here until they end.
 
 It is asked over the connection that the sockets came over, which it keeps open until its last session has ended.
-Answers come in the order of the questions, so that a late one answers nobody else. This module knows no worker.
+Answers come in the order of the questions, so that a late one answers nobody else; its last word comes unasked.
+This module knows no worker.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ class Predecessor:
         reader, self._writer = await asyncio.open_unix_connection(sock=self._connection, limit=LONGEST_LINE_BYTES)
         try:
             while line := await reader.readline():
-                if self._questions:
+                reply = json.loads(line)
+                if "farewell" in reply:
+                    self._counters = counters_of(reply["farewell"])
+                elif self._questions:
                     question = self._questions.popleft()
                     if not question.done():
-                        question.set_result(json.loads(line))
+                        question.set_result(reply)
         except (OSError, ValueError):
             pass  # it ended in the middle of a word
         finally:

@@ -195,6 +195,8 @@ class Supervisor:
             if self._status:
                 self._status.close()
             await self._stop(crew)
+            if self._succeeded:
+                await self._control.say_farewell(dataclasses.asdict(self._app.snapshot()))
         self._log.info("stopped")
 
     async def _stop(self, crew: Crew) -> None:

@@ -103,6 +103,7 @@ class Workers:
         self._log_path: str | None = None
         self._log_fd: int | None = None
         self._late: tuple[int, ...] = ()
+        self._one_less = asyncio.Event()
         self._stopping = False
         self._group: asyncio.TaskGroup | None = None
         self._turn = asyncio.Lock()
@@ -186,10 +187,9 @@ class Workers:
             messages.write(worker.writer, messages.Stop(bound_s, grace_s))
         try:
             async with asyncio.timeout(bound_s + grace_s + _STOP_GRACE_S):
-                while living := self._living():
-                    await living[0].process.wait()
-                    await asyncio.sleep(0)  # whoever hears it takes it off the list
-                    self._forget_dead()
+                while self._living():  # whoever hears the last word of one takes it off the list
+                    self._one_less.clear()
+                    await self._one_less.wait()
         except TimeoutError:
             self.kill()
 
@@ -209,11 +209,6 @@ class Workers:
 
     def _living(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker is not None]
-
-    def _forget_dead(self) -> None:
-        for index, worker in enumerate(self._workers):
-            if worker is not None and worker.process.returncode is not None:
-                self._workers[index] = None
 
     def _begin(self, work: Coroutine[object, object, object]) -> None:
         assert self._group is not None  # noqa: S101 - run() comes first
@@ -420,6 +415,7 @@ class Workers:
             status = await self._bury(worker)
         if self._workers[worker.index] is worker:
             self._workers[worker.index] = None
+            self._one_less.set()
         if worker.counters:
             self._retired.append(without_sessions(worker.counters))
             self._fold_retired()
