@@ -198,8 +198,8 @@ WAYS = (signal.SIGKILL, signal.SIGSEGV)
 @pytest.mark.parametrize("how", WAYS)
 def test_a_worker_killed_in_mid_stor_leaves_no_whole_file(kind: str, how: signal.Signals, tmp_path: Path) -> None:
     with place_of(kind, tmp_path, top="workers = 1") as place:
-        found = kill_workers(place, how, 6)
-    assert found["cut"] >= 6, found
+        found = kill_workers(place, how, 4)
+    assert found["cut"] >= 4, found
 
 
 @pytest.mark.slow
@@ -234,12 +234,12 @@ def test_all_of_the_director_killed_at_once_leaves_no_whole_file(kind: str, tmp_
 
 
 def test_a_worker_killed_in_mid_retr_resets_the_client(tmp_path: Path) -> None:
-    """Twelve deaths, four downloads each, small and large: an end without reset comes behind the last byte alone."""
+    """Five deaths, four downloads each, small and large: an end without reset comes behind the last byte alone."""
     chance = random.Random(SEED)
     with place_of("vsftpd", tmp_path, top="workers = 1") as place:
         sizes = {"small.bin": 1000, "big.bin": 256 << 20}
         worker = 0
-        for _ in range(12):
+        for _ in range(5):
             worker = worker_of(place, worker)
             lines = [place.login() for _ in range(AT_ONCE)]
             names = [chance.choice(["small.bin", "big.bin", "big.bin"]) for _ in lines]
