@@ -158,7 +158,7 @@ def kill_workers(place: Place, how: signal.Signals, times: int) -> Counter[str]:
     found: Counter[str] = Counter()
     worker = 0
     for number in range(times):
-        worker = worker_of(place, worker)
+        worker = place.worker(worker)
         paces = [chance.uniform(0, 0.02) for _ in range(AT_ONCE)]
         uploads = [Upload(place, f"{how.name}-{number}-{part}", BODY, pace) for part, pace in enumerate(paces)]
         for upload in uploads:
@@ -175,19 +175,6 @@ def kill_workers(place: Place, how: signal.Signals, times: int) -> Counter[str]:
                 assert not upload.final.startswith("2"), upload.final
                 found["cut"] += 1
     return found
-
-
-def worker_of(place: Place, other_than: int = 0) -> int:
-    """The worker that serves, once there is one."""
-    end = time.monotonic() + 20
-    while True:
-        for pid in place.director.workers():
-            with contextlib.suppress(OSError, EOFError, AssertionError):
-                if pid != other_than and Path(f"/proc/{pid}/comm").read_text() == "ftpdirector-w0\n":
-                    place.login().sock.close()
-                    return pid
-        assert time.monotonic() < end, "nobody serves"
-        time.sleep(0.02)
 
 
 WAYS = (signal.SIGKILL, signal.SIGSEGV)
@@ -240,7 +227,7 @@ def test_a_worker_killed_in_mid_retr_resets_the_client(tmp_path: Path) -> None:
         sizes = {"small.bin": 1000, "big.bin": 256 << 20}
         worker = 0
         for _ in range(5):
-            worker = worker_of(place, worker)
+            worker = place.worker(worker)
             lines = [place.login() for _ in range(AT_ONCE)]
             names = [chance.choice(["small.bin", "big.bin", "big.bin"]) for _ in lines]
             datas = [line.passive() for line in lines]
