@@ -27,8 +27,8 @@ class Override(StrEnum):
     DRAIN = "drain"
 
 
-class Telling(StrEnum):
-    """What somebody who tells another director of connections does now."""
+class Replication(StrEnum):
+    """What a program that replicates connections to another director does now."""
 
     SENDS = "sends"
     RECEIVES = "receives"
@@ -114,8 +114,8 @@ class Snapshot:
     """Which of several directors this host is; empty where there is one."""
     is_active: bool | None = None
     """Whether this host holds the virtual addresses; None where there is one director."""
-    telling: dict[str, Telling] = field(default_factory=dict[str, Telling])
-    """By name of who tells the other director of connections."""
+    replication: dict[str, Replication] = field(default_factory=dict[str, Replication])
+    """By the name of the program that replicates connections to the other director."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ftpdirector.change.saved import block_of, ours_in, restoring, with_ours
-from ftpdirector.change.setup import Chain
+from ftpdirector.change.setup import IptablesChain
 
 CHAINS = (
-    Chain(table="mangle", name="FTPDIRECTOR-MARK", called_from="PREROUTING", rules=("-d 192.0.2.10/32 -j MARK",)),
-    Chain(table="nat", name="FTPDIRECTOR-ACTIVE", called_from="POSTROUTING", rules=("-p tcp -j SNAT",)),
+    IptablesChain(
+        table="mangle", name="FTPDIRECTOR-MARK", called_from="PREROUTING", rules=("-d 192.0.2.10/32 -j MARK",)
+    ),
+    IptablesChain(table="nat", name="FTPDIRECTOR-ACTIVE", called_from="POSTROUTING", rules=("-p tcp -j SNAT",)),
 )
 BLOCK = block_of(CHAINS)
 SOMEONE = """\

@@ -86,7 +86,7 @@ def test_run_with_a_broken_file_says_all_of_it(file: Path) -> None:
     file.write_text(file.read_text() + 'weight = "x"\nslise = 3\n')
     done = ftpdirector("run", file, "--socket", file.with_suffix(".sock"))
     assert done.returncode == 1
-    assert len([line for line in done.stderr.splitlines() if line.startswith("ftpdirector: cluster.toml")]) == 2
+    assert len([line for line in done.stderr.splitlines() if line.startswith(f"ftpdirector: {file}:")]) == 2
 
 
 @pytest.mark.parametrize("words", [["status"], ["reload"], ["drain", "alpha"], ["enable", "alpha"]])

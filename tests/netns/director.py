@@ -38,7 +38,7 @@ def missing() -> str:
     return "" if seen.returncode == 0 else "nobody cannot read this checkout"
 
 
-class Site:
+class DirectorHost:
     """A director's host: its files, which are nobody else's, and its daemon."""
 
     def __init__(self, hosts: Network, work: Path) -> None:
@@ -84,8 +84,8 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(hosts: Network) -> Iterator[Site]:
+def director_host(hosts: Network) -> Iterator[DirectorHost]:
     """Not below pytest's own directory, which is closed to others."""
     with tempfile.TemporaryDirectory(prefix="ftpdirector-site-") as base:
         Path(base).chmod(0o755)
-        yield Site(hosts, Path(base))
+        yield DirectorHost(hosts, Path(base))

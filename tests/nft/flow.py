@@ -290,7 +290,7 @@ class Flow:
         if there.counts:
             element.packets += 1
             port = f":{key[-1]}" if there.types.keys[-1] == "inet_service" else ""
-            walk.counted.append(f"{name.partition('_')[0]}{port}")
+            walk.counted.append(f"{name.removesuffix('_v4').removesuffix('_v6')}{port}")
 
     def _touch(self, rule: FakeRule, one: Touch, walk: _Walk) -> None:
         there = self.table.sets[one.set]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
+from ftpdirector.engines.nftables.adoption import adopt
 from ftpdirector.engines.nftables.compile import Compiler, compile_table
-from ftpdirector.engines.nftables.standing import standing
 from ftpdirector.nft.listing import canonical, parse_table, reworded, with_elements_of
 from ftpdirector.nft.objects import Table, format_table
 from ftpdirector.nft.transaction import transaction
@@ -26,7 +26,7 @@ def test_what_is_printed_is_read_back(wanted: Wanted) -> None:
 @settings(deadline=None, max_examples=40)
 @given(wanteds())
 def test_the_table_remembers_who_is_offered_and_who_is_drained(wanted: Wanted) -> None:
-    found = standing(format_table(compile_table(wanted)), Compiler(wanted.cluster))
+    found = adopt(format_table(compile_table(wanted)), Compiler(wanted.cluster))
     for key, offer in wanted.offers.items():
         assert (found.offers[key].weight, found.offers[key].drained) == (offer.weight, offer.drained)
     assert found.table == compile_table(wanted)

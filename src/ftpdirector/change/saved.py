@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from ftpdirector.change.setup import CHAIN_PREFIX, Chain
+from ftpdirector.change.setup import CHAIN_PREFIX, IptablesChain
 
 _DECLARATION: Final = 0
 _CALL: Final = 1
 _RULE: Final = 2
 
 
-def block_of(chains: Sequence[Chain]) -> str:
+def block_of(chains: Sequence[IptablesChain]) -> str:
     """Our chains as iptables-restore takes them (with --noflush): made or emptied, filled, and called first."""
     lines: list[str] = []
     for table in dict.fromkeys(chain.table for chain in chains):

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from ftpdirector.config.document import parse_address, parse_duration, parse_endpoint
+from ftpdirector.config.values import parse_address, parse_duration, parse_endpoint
 from ftpdirector.daemon.control import ControlClient, default_socket_path
 from ftpdirector.health.probe import ANONYMOUS, Secret
 from ftpdirector.host.files import read_first_line
@@ -52,7 +52,9 @@ def read_secret(path: Path | None) -> Secret:
         raise typer.BadParameter(f"{path}: {error.strerror}") from None
 
 
-ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file.", show_default=False)]
+ClusterFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The cluster file.", show_default=False, readable=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 Socket = Annotated[
     Path | None,

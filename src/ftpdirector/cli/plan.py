@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ftpdirector.change.carry_out import plan
+from ftpdirector.change.transaction import plan
 from ftpdirector.cli.host import As, Root, host_below, moved_slices, read_cluster, setup_of, show_obstacles, show_plan
 from ftpdirector.cli.options import ClusterFile, Json, show_json
 
@@ -27,8 +27,8 @@ def command(file: ClusterFile, root: Root = Path("/"), name: As = None, as_json:
     if as_json:
         show_json(
             {
-                "changes": [dataclasses.asdict(one) for one in planned.changes],
-                "services": [one.unit for one in planned.tells],
+                "changes": [dataclasses.asdict(change) for change in planned.changes],
+                "services": [service.unit for service in planned.notifies],
                 "moved_slices": moves,
             }
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ftpdirector.change.carry_out import apply, plan
 from ftpdirector.change.setup import HostSetup
+from ftpdirector.change.transaction import apply, plan
 from ftpdirector.cli.host import Root, host_below, put_back, show_plan
 from ftpdirector.host.clock import HostClock
 
@@ -15,7 +15,7 @@ EXAMPLES = "Example: ftpdirector remove."
 def command(root: Root = Path("/")) -> int:
     """Leave the host as it was found: take back everything that apply made."""
     host = host_below(root)
-    with host.memory.locked():
+    with host.store.locked():
         put_back(host, now_s=HostClock().now_s())
         planned = plan(host, HostSetup(), cluster="")
         if not planned.changes:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ftpdirector.cli.options import Json, Socket, ask_director, console_for_tables, show_json
-from ftpdirector.state import Telling
+from ftpdirector.state import Replication
 from ftpdirector.status.server import format_size
 
 EXAMPLES = "Examples: ftpdirector status; ftpdirector status --watch; ftpdirector status --json | jq ."
@@ -49,8 +49,8 @@ def _render(status: dict[str, Any]) -> RenderableType:
     if status["is_active"] is not None:
         serves = "active: it holds the virtual addresses" if status["is_active"] else "standing by"
         parts.append(Text(f"{status['director'] or 'this host'}: {serves}"))
-    for who, what in status["telling"].items():
-        parts.append(Text(f"{who} {what}", style="red" if what == Telling.SILENT else ""))
+    for program, state in status["replication"].items():
+        parts.append(Text(f"{program} {state}", style="red" if state == Replication.SILENT else ""))
     if status["config_error"]:
         parts.append(Text(f"the newest file was refused: {status['config_error']}", style="red"))
     for virtual in status["virtual_servers"]:

@@ -39,7 +39,7 @@ def warnings_of(cluster: Cluster, *, source: str) -> tuple[Problem, ...]:
 
 def _walk(cluster: Cluster, source: str, *, is_problem: bool) -> tuple[Problem, ...]:
     return tuple(
-        Problem(where=f"{source}: {where}", what=what, remedy=remedy, rule=rule.name)
+        Problem(file=source, where=where, what=what, remedy=remedy, rule=rule.name)
         for rule in RULES
         if rule.is_problem is is_problem
         for where, what, remedy in rule.look(cluster)

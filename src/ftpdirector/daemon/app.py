@@ -19,7 +19,7 @@ from ftpdirector.engines.ipvs.engine import drain_notes as ipvs_notes
 from ftpdirector.engines.nftables.engine import drain_notes as nftables_notes
 from ftpdirector.engines.proxy.server import Log
 from ftpdirector.errors import ConfigError, ControlError, EngineError, Problem
-from ftpdirector.failover.telling import telling
+from ftpdirector.failover.replication import replication_of
 from ftpdirector.health.monitor import Monitor
 from ftpdirector.health.probe import Secret
 from ftpdirector.host.addresses import is_local, udp_ports
@@ -155,7 +155,7 @@ class App:
             workers=self.cluster.workers,
             director=next((one.name for one in self.cluster.directors if several and is_local(one.address)), ""),
             is_active=any(map(is_local, addresses)) if several else None,
-            telling=telling(self.cluster, udp_ports()) if several else None,
+            replication=replication_of(self.cluster, udp_ports()) if several else None,
         )
 
     def _on_verdict(self, key: Key, before: Verdict, now: Verdict) -> None:

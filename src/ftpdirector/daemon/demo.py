@@ -30,7 +30,16 @@ with warnings.catch_warnings():
 
 from ftpdirector.daemon.app import App
 from ftpdirector.daemon.supervisor import Settings, Supervisor, one_error
-from ftpdirector.model import Cluster, Endpoint, HealthCheck, PortRange, ProbeKind, RealServer, VirtualServer
+from ftpdirector.model import (
+    Cluster,
+    Endpoint,
+    HealthCheck,
+    PortRange,
+    ProbeKind,
+    RealServer,
+    StatusPage,
+    VirtualServer,
+)
 
 NAMES: Final = ("alpha", "bravo", "charlie")
 SHARED_FILE: Final = "/readme.txt"
@@ -51,7 +60,7 @@ def cluster(
 ) -> Cluster:
     """One virtual server on 127.0.0.1, round robin, so that two visits show two servers."""
     return Cluster(
-        status_listen=Endpoint(HOST, status_port) if status_port is not None else None,
+        status=StatusPage(listen=Endpoint(HOST, status_port)) if status_port is not None else None,
         virtual_servers=(
             VirtualServer(
                 name="demo",

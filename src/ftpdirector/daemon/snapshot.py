@@ -13,8 +13,8 @@ from ftpdirector.state import (
     Override,
     RealServerCounters,
     RealServerState,
+    Replication,
     Snapshot,
-    Telling,
     Verdict,
     VirtualServerState,
 )
@@ -34,7 +34,7 @@ def compose(
     workers: int,
     director: str = "",
     is_active: bool | None = None,
-    telling: Mapping[str, Telling] | None = None,
+    replication: Mapping[str, Replication] | None = None,
 ) -> Snapshot:
     """All of it at one moment; counters of several processes are summed."""
     return Snapshot(
@@ -51,7 +51,7 @@ def compose(
         data_setup=_histogram([one.data_setup for one in counters]),
         director=director,
         is_active=is_active,
-        telling=dict(telling or {}),
+        replication=dict(replication or {}),
         refused_total=dict(sum((Counter(one.refused_total) for one in counters), Counter[str]())),
     )
 

@@ -26,10 +26,10 @@ def parse_table(text: str) -> Table:
     objects = tuple(_objects(lines[start + 1 : len(lines) - 1]))
     return Table(
         name=lines[start].removeprefix("table ").removesuffix("{").strip(),
-        counters=tuple(one for one in objects if isinstance(one, Counter)),
-        helpers=tuple(one for one in objects if isinstance(one, Helper)),
-        sets=tuple(one for one in objects if isinstance(one, Set)),
-        chains=tuple(one for one in objects if isinstance(one, Chain)),
+        counters=tuple(obj for obj in objects if isinstance(obj, Counter)),
+        helpers=tuple(obj for obj in objects if isinstance(obj, Helper)),
+        sets=tuple(obj for obj in objects if isinstance(obj, Set)),
+        chains=tuple(obj for obj in objects if isinstance(obj, Chain)),
     )
 
 
@@ -42,7 +42,10 @@ def canonical(text: str) -> str:
             counters=tuple(sorted(table.counters, key=_place)),
             helpers=tuple(sorted(table.helpers, key=_place)),
             sets=tuple(
-                sorted((replace(one, elements=dict(sorted(one.elements.items()))) for one in table.sets), key=_place)
+                sorted(
+                    (replace(nft_set, elements=dict(sorted(nft_set.elements.items()))) for nft_set in table.sets),
+                    key=_place,
+                )
             ),
             chains=tuple(sorted(table.chains, key=_place)),
         )
@@ -51,31 +54,33 @@ def canonical(text: str) -> str:
 
 def reworded(present: Table, *, shown: Table, wanted: Table) -> Table:
     """What is present, in the words of `wanted` where nft says the same of both; `shown` is `wanted` in nft's words."""
-    said = {(kind_of(one), one.name): one for one in shown.objects}
-    ours = {(kind_of(one), one.name): one for one in wanted.objects}
+    said = {(kind_of(obj), obj.name): obj for obj in shown.objects}
+    ours = {(kind_of(obj), obj.name): obj for obj in wanted.objects}
 
-    def word(one: Object) -> Object:
-        key = (kind_of(one), one.name)
-        return ours[key] if key in ours and said.get(key) == one else one
+    def word(obj: Object) -> Object:
+        key = (kind_of(obj), obj.name)
+        return ours[key] if key in ours and said.get(key) == obj else obj
 
-    objects = [word(one) for one in present.objects]
+    objects = [word(obj) for obj in present.objects]
     return Table(
         name=present.name,
-        counters=tuple(one for one in objects if isinstance(one, Counter)),
-        helpers=tuple(one for one in objects if isinstance(one, Helper)),
-        sets=tuple(one for one in objects if isinstance(one, Set)),
-        chains=tuple(one for one in objects if isinstance(one, Chain)),
+        counters=tuple(obj for obj in objects if isinstance(obj, Counter)),
+        helpers=tuple(obj for obj in objects if isinstance(obj, Helper)),
+        sets=tuple(obj for obj in objects if isinstance(obj, Set)),
+        chains=tuple(obj for obj in objects if isinstance(obj, Chain)),
     )
 
 
 def with_elements_of(shown: Table, table: Table) -> Table:
     """The table, with the elements of its sets in the words of `shown`: what is listed elsewhere compares with them."""
-    said = {one.name: one.elements for one in shown.sets}
-    return replace(table, sets=tuple(replace(one, elements=said.get(one.name, one.elements)) for one in table.sets))
+    said = {nft_set.name: nft_set.elements for nft_set in shown.sets}
+    return replace(
+        table, sets=tuple(replace(nft_set, elements=said.get(nft_set.name, nft_set.elements)) for nft_set in table.sets)
+    )
 
 
-def _place(one: Object) -> tuple[int, str]:
-    return _ORDER.index(kind_of(one)), one.name
+def _place(obj: Object) -> tuple[int, str]:
+    return _ORDER.index(kind_of(obj)), obj.name
 
 
 def _objects(lines: Sequence[str]) -> Iterator[Object]:
@@ -104,7 +109,7 @@ def _object(kind: str, name: str, body: Sequence[str]) -> Object:
             return Helper(name=name, protocol=words[1] if len(words) > 1 else "")
         case "chain":
             hook = body[0] if body and body[0].startswith("type ") else ""
-            return Chain(name=name, hook=hook, rules=tuple(Rule(one) for one in body[bool(hook) :]))
+            return Chain(name=name, hook=hook, rules=tuple(Rule(text) for text in body[bool(hook) :]))
         case _:
             return _set(name, body)
 
@@ -112,7 +117,7 @@ def _object(kind: str, name: str, body: Sequence[str]) -> Object:
 def _set(name: str, body: Sequence[str]) -> Set:
     words = dict(line.split(None, 1) for line in body if line.split(None, 1)[0] in ("type", "typeof", "size", "flags"))
     flags = tuple(words.get("flags", "").replace(" ", "").split(",")) if "flags" in words else ()
-    one = Set(
+    parsed = Set(
         name=name,
         type=words.get("typeof", words.get("type", "")),
         typeof="typeof" in words,
@@ -120,7 +125,7 @@ def _set(name: str, body: Sequence[str]) -> Set:
         flags=flags,
         counts="counter" in body,
     )
-    return one if one.is_dynamic else replace(one, elements=dict(_elements(" ".join(body))))
+    return parsed if parsed.is_dynamic else replace(parsed, elements=dict(_elements(" ".join(body))))
 
 
 _COUNTED: Final = " counter"

@@ -114,15 +114,15 @@ class Table:
         return (*self.counters, *self.helpers, *self.sets, *self.chains)
 
 
-def kind_of(one: Object) -> str:
+def kind_of(obj: Object) -> str:
     """The word that nft(8) has for it."""
-    match one:
+    match obj:
         case Counter():
             return "counter"
         case Helper():
             return "ct helper"
         case Set():
-            return "map" if one.is_map else "set"
+            return "map" if obj.is_map else "set"
         case Chain():
             return "chain"
 
@@ -130,15 +130,15 @@ def kind_of(one: Object) -> str:
 def format_table(table: Table) -> str:
     """The table as a block of nft's language, with the reasons as comments."""
     lines = [f"table {table.name} {{"]
-    for one in table.objects:
-        lines += _purpose(one.purpose, indent="\t")
-        lines.append(f"\t{kind_of(one)} {one.name} {{")
-        lines += [f"\t\t{line}" for line in one.definition()]
-        match one:
+    for obj in table.objects:
+        lines += _purpose(obj.purpose, indent="\t")
+        lines.append(f"\t{kind_of(obj)} {obj.name} {{")
+        lines += [f"\t\t{line}" for line in obj.definition()]
+        match obj:
             case Set():
-                lines += _elements(one)
+                lines += _elements(obj)
             case Chain():
-                lines += _rules(one)
+                lines += _rules(obj)
             case Counter() | Helper():
                 pass
         lines.append("\t}")
@@ -150,16 +150,16 @@ def format_element(key: str, value: str) -> str:
     return f"{key} : {value}" if value else key
 
 
-def _elements(one: Set) -> Iterator[str]:
-    if one.elements:
+def _elements(nft_set: Set) -> Iterator[str]:
+    if nft_set.elements:
         yield "\t\telements = {"
-        for key, value in one.elements.items():
+        for key, value in nft_set.elements.items():
             yield f"\t\t\t{format_element(key, value)},"
         yield "\t\t}"
 
 
-def _rules(one: Chain) -> Iterator[str]:
-    for rule in one.rules:
+def _rules(chain: Chain) -> Iterator[str]:
+    for rule in chain.rules:
         yield from _purpose(rule.reason, indent="\t\t")
         yield f"\t\t{rule.text}"
 

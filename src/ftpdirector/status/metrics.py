@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ftpdirector.state import Health, Override, RealServerState, Snapshot, Telling
+from ftpdirector.state import Health, Override, RealServerState, Replication, Snapshot
 
 _LABELS = ("virtual_server", "real_server")
 _GAUGES: tuple[tuple[str, str, Callable[[RealServerState], float]], ...] = (
@@ -63,14 +63,14 @@ class SnapshotCollector(Collector):
         active = GaugeMetricFamily("ftpdirector_active", "Whether this director serves: of several, one does.")
         active.add_metric((), float(snapshot.is_active is not False))
         yield active
-        telling = GaugeMetricFamily(
-            "ftpdirector_telling",
-            "Whether it tells the other director of connections, or hears of them.",
+        replication = GaugeMetricFamily(
+            "ftpdirector_connection_sync_up",
+            "Whether this program replicates connections with the other director: 1 it runs, 0 it does not.",
             labels=("by",),
         )
-        for who, what in snapshot.telling.items():
-            telling.add_metric((who,), float(what is not Telling.SILENT))
-        yield telling
+        for program, state in snapshot.replication.items():
+            replication.add_metric((program,), float(state is not Replication.SILENT))
+        yield replication
         yield _setup(snapshot)
 
 

@@ -74,8 +74,10 @@ def test_a_server_that_is_not_offered_is_in_no_schedule_and_keeps_its_data_conne
             suffix = f"{virtual.name}_v{server.address.version}"
             offered = f"{server.address} . {server.port}" in sets[f"offered_{suffix}"].elements.values()
             alike = [one for one in virtual.real_servers if one.address.version == server.address.version]
-            served = any(wanted.offers[virtual.name, one.name].weight for one in alike if not one.sorry)
-            assert offered == (bool(wanted.offers[virtual.name, server.name].weight) and not (server.sorry and served))
+            is_served = any(wanted.offers[virtual.name, one.name].weight for one in alike if not one.sorry)
+            assert offered == (
+                bool(wanted.offers[virtual.name, server.name].weight) and not (server.sorry and is_served)
+            )
             assert str(server.address) in sets[f"server_v{server.address.version}"].elements.values()
         for version in {one.version for one in virtual.addresses}:
             suffix = f"{virtual.name}_v{version}"

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Final
 
 from ftpdirector.change.setup import TABLE
+from ftpdirector.engines.nftables.adoption import adopt
 from ftpdirector.engines.nftables.compile import Compiler, state_in
 from ftpdirector.engines.nftables.counts import Counts
 from ftpdirector.engines.nftables.shares import expected, shares
-from ftpdirector.engines.nftables.standing import standing
 from ftpdirector.engines.nftables.virtual import FOLLOWING
 from ftpdirector.errors import EngineError, HostError
 from ftpdirector.host import packetfilter
@@ -38,7 +38,7 @@ class NftablesEngine:
         """Nothing is read yet."""
         self._clock = HostClock()
         self._table: Table | None = None
-        self._stood: Mapping[Key, Offer] = {}
+        self._adopted: Mapping[Key, Offer] = {}
         self._wanted = Wanted(Cluster(), {})
         self._compiler = Compiler(self._wanted.cluster)
         self._counts = Counts(self._clock)
@@ -48,7 +48,7 @@ class NftablesEngine:
     def drained(self, cluster: Cluster) -> tuple[Key, ...]:
         """What an earlier director had drained. Takes the table over as it stands; an `EngineError` without one."""
         self._adopt(cluster)
-        return tuple(key for key, offer in self._stood.items() if offer.drained)
+        return tuple(key for key, offer in self._adopted.items() if offer.drained)
 
     def apply(self, wanted: Wanted) -> None:
         """Make it true; a server that nobody has looked at yet keeps the verdict that stands.
@@ -57,7 +57,7 @@ class NftablesEngine:
         """
         if _needs_counts(wanted.cluster) and not self._counts.is_fresh:
             self._counts.look(wanted.cluster)
-        self._carry_out(wanted)
+        self._load_wanted(wanted)
         self._wanted = wanted
 
     def look(self) -> None:
@@ -75,9 +75,9 @@ class NftablesEngine:
         if self._is_changed:
             self._is_changed = False
             self._adopt(self._wanted.cluster, keep=True)
-            self._carry_out(self._wanted)
+            self._load_wanted(self._wanted)
         elif _needs_counts(self._wanted.cluster):
-            self._carry_out(self._wanted)
+            self._load_wanted(self._wanted)
 
     def snapshot_counters(self) -> EngineCounters:
         """The connections that are open now by real server, and what the table has counted since it was made."""
@@ -91,16 +91,16 @@ class NftablesEngine:
             listing = packetfilter.list_table(TABLE)
             if listing is None:
                 raise EngineError(_GONE)
-            found = standing(listing, self._compiler_of(cluster))
+            found = adopt(listing, self._compiler_of(cluster))
         except HostError as error:
             raise EngineError(f"{error}\nthe engine nftables needs CAP_NET_ADMIN") from error
         except ValueError as error:
             raise EngineError(f'the table "{TABLE}" is not one of ours ({error}): ftpdirector apply FILE') from error
         self._table = found.table
         if not keep:
-            self._stood = found.offers
+            self._adopted = found.offers
 
-    def _carry_out(self, wanted: Wanted) -> None:
+    def _load_wanted(self, wanted: Wanted) -> None:
         after = self._compiler_of(wanted.cluster).table(self._effective(wanted))
         if self._table is None:
             self._adopt(wanted.cluster)
@@ -132,7 +132,7 @@ class NftablesEngine:
         for virtual in wanted.cluster.virtual_servers:
             for server in virtual.real_servers:
                 key = virtual.name, server.name
-                offer, stood = offers[key], self._stood.get(key)
+                offer, stood = offers[key], self._adopted.get(key)
                 is_full = bool(server.max_sessions) and control.get(key, 0) >= server.max_sessions
                 is_down = not offer.judged and stood is not None and not stood.weight and not stood.drained
                 if is_full or is_down:
@@ -141,19 +141,19 @@ class NftablesEngine:
 
     def _with_shares(self, cluster: Cluster, offers: dict[Key, Offer]) -> Mapping[Key, Offer]:
         control = self._counts.open.control
-        if not any(control.values()) or not any(one.scheduler in FOLLOWING for one in cluster.virtual_servers):
+        if not any(control.values()) or not any(virtual.scheduler in FOLLOWING for virtual in cluster.virtual_servers):
             return offers
-        for one in self._compiler_of(cluster).behind(offers):
-            keys = [(one.virtual.name, server.name) for server in one.servers]
+        for pool in self._compiler_of(cluster).pools(offers):
+            keys = [(pool.virtual.name, server.name) for server in pool.servers]
             sessions = [control.get(key, 0) for key in keys]
-            if one.virtual.scheduler not in FOLLOWING or not any(sessions):
+            if pool.virtual.scheduler not in FOLLOWING or not any(sessions):
                 continue
-            weighs = one.virtual.scheduler == "wlc"
-            weights = [offer.weight if weighs else min(1, offer.weight) for offer in one.taking]
-            coming = expected(self._counts.arrivals(one.virtual.name), sum(map(bool, weights)))
+            weighs = pool.virtual.scheduler == "wlc"
+            weights = [offer.weight if weighs else min(1, offer.weight) for offer in pool.taking]
+            coming = expected(self._counts.arrivals(pool.virtual.name), sum(map(bool, weights)))
             dealt = shares(weights, sessions, coming)
             if any(dealt):
-                offers.update({key: replace(offers[key], share=each) for key, each in zip(keys, dealt, strict=True)})
+                offers.update({key: replace(offers[key], share=share) for key, share in zip(keys, dealt, strict=True)})
         return offers
 
 
@@ -166,5 +166,5 @@ def _needs_counts(cluster: Cluster) -> bool:
 
 def drain_notes(cluster: Cluster) -> tuple[str, ...]:
     """What an operator must know who drains a real server."""
-    others = ", ".join(one.name for one in cluster.directors)
+    others = ", ".join(director.name for director in cluster.directors)
     return (f"this director alone was told; say the same on each of: {others}",) if len(cluster.directors) > 1 else ()

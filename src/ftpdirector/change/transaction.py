@@ -1,7 +1,7 @@
 """Carry a plan out as one transaction: all of it, or the host as it was, also when this process is killed in between.
 
 The journal is on disk before the first change and gone after the last one. This module decides nothing about what is
-wanted.
+desired.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ftpdirector.change.journal import Journal, Manifest, Memory, Original
-from ftpdirector.change.plan import Change, Item, Key, Kind, difference, items_of
-from ftpdirector.change.setup import HostSetup, Service
-from ftpdirector.change.things import ON_DISK, Place, clear, look, put, shown
+from ftpdirector.change.journal import Journal, Manifest, Original, StateStore
+from ftpdirector.change.plan import Change, Desired, ResourceId, ResourceKind, desired_resources, difference
+from ftpdirector.change.resources import ON_DISK, Place, read_actual, remove_leftovers, shown, write_value
+from ftpdirector.change.setup import HostService, HostSetup
 from ftpdirector.errors import EngineError, HostError
 from ftpdirector.host import files, kernel, services
 from ftpdirector.host.run import has_program, run_program
@@ -28,10 +28,10 @@ SAVED_IPTABLES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A host to change: where its files stand, and what is remembered of it."""
+    """A host to change: where its files are, and the state that is kept of it between two commands."""
 
     place: Place
-    memory: Memory
+    store: StateStore
 
     @property
     def is_live(self) -> bool:
@@ -41,41 +41,45 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All changes, in order, and the services that are told of them; complete before the first one is made."""
+    """All changes, in order, and the services to notify of them; complete before the first one is made."""
 
     changes: tuple[Change, ...]
-    tells: tuple[Service, ...]
+    notifies: tuple[HostService, ...]
     manifest: Manifest
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.changes or self.tells)
+        return bool(self.changes or self.notifies)
 
 
 def plan(host: Host, setup: HostSetup, *, cluster: str) -> Plan:
-    """What would make the host agree; raises `HostError` when the kernel refuses a rule already."""
-    before = host.memory.manifest()
-    items = _items(host, setup)
-    originals = before.by_key()
-    found = {key: look(host.place, key, items.get(key)) for key in dict.fromkeys((*items, *originals))}
-    changes = difference(items, found, originals)
+    """What would make the host agree. Raises `HostError` when the kernel refuses a rule, tried in an empty network."""
+    before = host.store.manifest()
+    desired_by_id = _desired(host, setup)
+    originals = before.originals_by_id()
+    actual = {
+        key: read_actual(host.place, key, desired_by_id.get(key)) for key in dict.fromkeys((*desired_by_id, *originals))
+    }
+    changes = difference(desired_by_id, actual, originals)
     manifest = Manifest(
         cluster=cluster,
-        originals=tuple(Original(key=key, before=originals.get(key, found[key])) for key in items),
+        originals=tuple(Original(key=key, before=originals.get(key, actual[key])) for key in desired_by_id),
         services=setup.services,
     )
-    known = {one.unit: one for one in (*before.services, *setup.services)}
-    tells = tuple(_tells(known.values(), changes, setup.services)) if host.is_live else ()
-    return Plan(changes=changes, tells=tells, manifest=manifest)
+    known = {service.unit: service for service in (*before.services, *setup.services)}
+    notifies = tuple(_services_to_notify(known.values(), changes, setup.services)) if host.is_live else ()
+    return Plan(changes=changes, notifies=notifies, manifest=manifest)
 
 
-def _items(host: Host, setup: HostSetup) -> dict[Key, Item]:
-    items = items_of(setup, saved_paths=_saved_paths(host.place))
+def _desired(host: Host, setup: HostSetup) -> dict[ResourceId, Desired]:
+    desired_by_id = desired_resources(setup, saved_paths=_saved_paths(host.place))
     if not host.is_live:
-        return {key: item for key, item in items.items() if key.kind in ON_DISK}
+        return {key: desired for key, desired in desired_by_id.items() if key.kind in ON_DISK}
     return {
-        key: replace(item, shown=shown(key, item)) if key.kind in (Kind.NFT, Kind.IPTABLES) else item
-        for key, item in items.items()
+        key: replace(desired, shown=shown(key, desired))
+        if key.kind in (ResourceKind.NFT, ResourceKind.IPTABLES)
+        else desired
+        for key, desired in desired_by_id.items()
     }
 
 
@@ -86,7 +90,9 @@ def _saved_paths(place: Place) -> Mapping[int, str]:
     return {4: SAVED_IPTABLES[0][0], 6: SAVED_IPTABLES[0][1]}
 
 
-def _tells(known: Iterable[Service], changes: Sequence[Change], wanted: Sequence[Service]) -> Iterator[Service]:
+def _services_to_notify(
+    known: Iterable[HostService], changes: Sequence[Change], wanted: Sequence[HostService]
+) -> Iterator[HostService]:
     changed = {change.key.target.partition("\n")[0] for change in changes}
     for service in known:
         runs = services.is_running(service.unit, service.pid_file)
@@ -95,41 +101,43 @@ def _tells(known: Iterable[Service], changes: Sequence[Change], wanted: Sequence
 
 
 def apply(host: Host, planned: Plan, *, confirm_by_s: float = 0.0) -> None:
-    """Carry it out. Raises `EngineError` that says what failed; the host is as it was then.
+    """Carry the plan out. Raises `EngineError` that says what failed; the host is as it was then.
 
     With `confirm_by_s` the journal stays: `undo` takes everything back until `confirm` is called.
     """
-    for service in planned.tells:
+    for service in planned.notifies:
         _refuse_broken(host, service)
     journal = Journal(
         changes=planned.changes,
-        tells=planned.tells,
-        previous=host.memory.manifest(),
+        notifies=planned.notifies,
+        previous=host.store.manifest(),
     )
-    host.memory.write_journal(journal)
+    host.store.write_journal(journal)
     try:
         wanted = {original.key for original in planned.manifest.originals}
         # A module of ours that is needed no longer is in use until the services have let go of it.
-        late = [change for change in planned.changes if _goes(change) and change.key not in wanted]
+        late = [change for change in planned.changes if _is_unload(change) and change.key not in wanted]
         for change in planned.changes:
-            if _goes(change) and change.key in wanted:
+            if _is_unload(change) and change.key in wanted:
                 _refuse_in_use(change)
             if change not in late:
-                put(host.place, change.key, change.after, change.mode_after)
-        if any(change.key.kind is Kind.LINK or change.key.target.endswith(".service") for change in planned.changes):
+                write_value(host.place, change.key, change.after, change.mode_after)
+        if any(
+            change.key.kind is ResourceKind.LINK or change.key.target.endswith(".service") for change in planned.changes
+        ):
             _units_changed(host)
-        for service in planned.tells:
-            _tell(host, service)
+        for service in planned.notifies:
+            _notify(host, service)
         for change in late:
-            put(host.place, change.key, change.after, change.mode_after)
+            write_value(host.place, change.key, change.after, change.mode_after)
     except HostError as error:
         undo(host)
         raise EngineError(f"{error}\nnothing has changed: everything was put back") from error
-    host.memory.remember(planned.manifest)
-    host.memory.write_journal(replace(journal, confirm_by_s=confirm_by_s) if confirm_by_s else None)
+    host.store.remember(planned.manifest)
+    host.store.write_journal(replace(journal, confirm_by_s=confirm_by_s) if confirm_by_s else None)
 
 
-def _refuse_broken(host: Host, service: Service) -> None:
+def _refuse_broken(host: Host, service: HostService) -> None:
     """Its program must be there, and what others wrote must be good, before ours is added to it."""
     if service.needs and not has_program(service.needs):
         raise EngineError(f"{service.needs} is not installed ({service.reason}); nothing has changed")
@@ -140,8 +148,8 @@ def _refuse_broken(host: Host, service: Service) -> None:
             raise EngineError(f"{error}\nthat is so before any change: mend {service.main_file} first") from error
 
 
-def _goes(change: Change) -> bool:
-    return change.key.kind is Kind.MODULE and change.after is None
+def _is_unload(change: Change) -> bool:
+    return change.key.kind is ResourceKind.MODULE and change.after is None
 
 
 def _refuse_in_use(change: Change) -> None:
@@ -155,10 +163,10 @@ def _refuse_in_use(change: Change) -> None:
 
 def confirm(host: Host) -> bool:
     """Keep what was applied; false when nothing waits for it."""
-    journal = host.memory.journal()
+    journal = host.store.journal()
     if journal is None or not journal.confirm_by_s:
         return False
-    host.memory.write_journal(None)
+    host.store.write_journal(None)
     return True
 
 
@@ -167,21 +175,21 @@ def undo(host: Host) -> bool:
 
     Raises `EngineError` with what could not be put back; the journal stays then.
     """
-    journal = host.memory.journal()
+    journal = host.store.journal()
     if journal is None:
         return False
     failed: list[str] = []
     for change in reversed(journal.changes):
-        if look(host.place, change.key, None).value != change.before or change.mode_before != change.mode_after:
-            _try(failed, partial(put, host.place, change.key, change.before, change.mode_before))
-        _try(failed, partial(clear, host.place, change.key))
+        if read_actual(host.place, change.key, None).value != change.before or change.mode_before != change.mode_after:
+            _try(failed, partial(write_value, host.place, change.key, change.before, change.mode_before))
+        _try(failed, partial(remove_leftovers, host.place, change.key))
     _try(failed, partial(_units_changed, host))
-    for service in journal.tells:
-        _try(failed, partial(_tell_of_old, host, service))
+    for service in journal.notifies:
+        _try(failed, partial(_notify_if_running, host, service))
     if failed:
         raise EngineError("could not be put back:\n" + "\n".join(failed) + "\nmend it and try again")
-    host.memory.remember(journal.previous)
-    host.memory.write_journal(None)
+    host.store.remember(journal.previous)
+    host.store.write_journal(None)
     return True
 
 
@@ -194,10 +202,10 @@ def _try(failed: list[str], work: Callable[[], None]) -> None:
 
 def _units_changed(host: Host) -> None:
     if host.is_live:
-        services.read_units_anew()
+        services.daemon_reload()
 
 
-def _tell(host: Host, service: Service) -> None:
+def _notify(host: Host, service: HostService) -> None:
     runs = services.is_running(service.unit, service.pid_file)
     if files.read_text(host.place.path(service.main_file)) is None:
         services.stop_service(service.unit, service.pid_file)
@@ -212,6 +220,6 @@ def _tell(host: Host, service: Service) -> None:
         services.start_service(service.unit, service.program)
 
 
-def _tell_of_old(host: Host, service: Service) -> None:
+def _notify_if_running(host: Host, service: HostService) -> None:
     if services.is_running(service.unit, service.pid_file):
-        _tell(host, service)
+        _notify(host, service)

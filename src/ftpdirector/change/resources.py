@@ -1,0 +1,198 @@
+"""Read one resource of the host, and write it: one pair of functions a kind.
+
+This module knows no plan and no reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ftpdirector.change.plan import Actual, Desired, ResourceId, ResourceKind
+from ftpdirector.change.saved import ours_in, restoring, with_ours
+from ftpdirector.host import files, kernel, packetfilter
+from ftpdirector.nft.listing import canonical, parse_table, reworded, with_elements_of
+from ftpdirector.nft.transaction import transaction
+
+ON_DISK: Final = frozenset({ResourceKind.FILE, ResourceKind.LINE, ResourceKind.SAVED, ResourceKind.LINK})
+"""The kinds that outlive a boot; with `--root` there are no others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where files stand: `/`, or the directory that `--root` names."""
+
+    root: Path = Path("/")
+
+    def path(self, name: str) -> Path:
+        """An absolute path of the host, below the root."""
+        return self.root / name.lstrip("/")
+
+
+def shown(key: ResourceId, desired: Desired) -> str | None:
+    """How the host would print the resource if it had it. Raises `HostError` when the kernel refuses it."""
+    match key.kind:
+        case ResourceKind.NFT:
+            return canonical(packetfilter.list_as_loaded(desired.value or "", key.target))
+        case ResourceKind.IPTABLES:
+            version = int(key.target)
+            return ours_in(packetfilter.save_as_restored(version, restoring(desired.value or "", present="")))
+        case _:
+            return desired.value
+
+
+def read_actual(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
+    """What the resource is now; `desired` tells which options of a module matter. Raises `HostError`."""
+    return _READERS[key.kind](place, key, desired)
+
+
+def write_value(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
+    """Write the value; None removes the resource. Raises `HostError`."""
+    _WRITERS[key.kind](place, key, value, mode)
+
+
+def remove_leftovers(place: Place, key: ResourceId) -> None:
+    """Remove what a command that was killed while it wrote has left beside a file. Raises `HostError`."""
+    if key.kind in (ResourceKind.FILE, ResourceKind.LINE, ResourceKind.SAVED):
+        files.remove_half(place.path(key.target.partition("\n")[0]))
+
+
+def _read_module(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
+    del place
+    return Actual(value=kernel.module_options(key.target, (desired and desired.value) or ""))
+
+
+def _write_module(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
+    del place, mode
+    if value is None:
+        kernel.unload_module(key.target)
+    else:
+        kernel.load_module(key.target, value)
+
+
+def _read_sysctl(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
+    del place, desired
+    return Actual(value=kernel.read_sysctl(key.target))
+
+
+def _write_sysctl(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
+    del place, mode
+    if value is not None:  # a setting that came with a module goes with it
+        kernel.write_sysctl(key.target, value)
+
+
+def _read_nft(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
+    del place, desired
+    listed = packetfilter.list_table(key.target)
+    return Actual(value=None if listed is None else canonical(listed))
+
+
+def _write_nft(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
+    del place, mode
+    present = packetfilter.list_table(key.target)
+    if value is None:
+        packetfilter.delete_table(key.target)
+    elif present is None:
+        packetfilter.load_nft(value)
+    else:
+        # What packets have put into the table stays: persistence, who may open data connections.
+        shown = parse_table(packetfilter.list_as_loaded(value, key.target))
+        wanted = with_elements_of(shown, parse_table(value))
+        packetfilter.load_nft(transaction(reworded(parse_table(present), shown=shown, wanted=wanted), wanted))
+
+
+def _read_iptables(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
+    del place, desired
+    return Actual(value=ours_in(packetfilter.save_iptables(int(key.target))) or None)
+
+
+def _write_iptables(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
+    del place, mode
+    version = int(key.target)
+    present = ours_in(packetfilter.save_iptables(version))
+    packetfilter.restore_iptables(version, restoring(value or "", present=present))
+
+
+def _read_folder(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
+    del desired
+    return Actual(value="" if place.path(key.target).is_dir() else None)
+
+
+def _write_folder(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
+    del mode
+    files.keep_folder(place.path(key.target), wanted=value is not None)
+
+
+def _read_file(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
+    del desired
+    path = place.path(key.target)
+    return Actual(value=files.read_text(path), mode=files.mode_of(path))
+
+
+def _write_file(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
+    files.replace_text(place.path(key.target), value, mode=mode)
+
+
+def _read_line(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
+    del desired
+    name, _, line = key.target.partition("\n")
+    text = files.read_text(place.path(name)) or ""
+    return Actual(value=line if line in text.splitlines() else None)
+
+
+def _write_line(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
+    del mode
+    name, _, line = key.target.partition("\n")
+    path = place.path(name)
+    lines = [present for present in (files.read_text(path) or "").splitlines() if present != line]
+    if value is not None:
+        lines.append(line)
+    text = "".join(f"{text_line}\n" for text_line in lines)
+    files.replace_text(path, text or None)  # a file that held our line alone goes with it
+
+
+def _read_saved(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
+    del desired
+    return Actual(value=ours_in(files.read_text(place.path(key.target)) or "") or None)
+
+
+def _write_saved(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
+    del mode
+    path = place.path(key.target)
+    files.replace_text(path, with_ours(files.read_text(path) or "", value or "") or None)
+
+
+def _read_link(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
+    del desired
+    return Actual(value=files.read_link(place.path(key.target)))
+
+
+def _write_link(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
+    del mode
+    files.replace_link(place.path(key.target), value)
+
+
+_READERS: Final[Mapping[ResourceKind, Callable[[Place, ResourceId, Desired | None], Actual]]] = {
+    ResourceKind.MODULE: _read_module,
+    ResourceKind.SYSCTL: _read_sysctl,
+    ResourceKind.NFT: _read_nft,
+    ResourceKind.IPTABLES: _read_iptables,
+    ResourceKind.FOLDER: _read_folder,
+    ResourceKind.FILE: _read_file,
+    ResourceKind.LINE: _read_line,
+    ResourceKind.SAVED: _read_saved,
+    ResourceKind.LINK: _read_link,
+}
+_WRITERS: Final[Mapping[ResourceKind, Callable[[Place, ResourceId, str | None, int | None], None]]] = {
+    ResourceKind.MODULE: _write_module,
+    ResourceKind.SYSCTL: _write_sysctl,
+    ResourceKind.NFT: _write_nft,
+    ResourceKind.IPTABLES: _write_iptables,
+    ResourceKind.FOLDER: _write_folder,
+    ResourceKind.FILE: _write_file,
+    ResourceKind.LINE: _write_line,
+    ResourceKind.SAVED: _write_saved,
+    ResourceKind.LINK: _write_link,
+}
