@@ -122,9 +122,12 @@ class _Data:
             self.listener = None
 
 
+HELP_LINES = 500
+
 _REPLIES = {
     b"USER": b"331 password\r\n", b"PASS": b"230 in\r\n", b"TYPE": b"200 type\r\n", b"REST": b"350 rest\r\n",
     b"NOOP": b"200 noop\r\n", b"QUIT": b"221 bye\r\n", b"ABOR": b"226 nothing to abort\r\n",
+    b"HELP": b"214-help\r\n" + b" a line\r\n" * HELP_LINES + b"214 end\r\n",
 }  # fmt: skip
 
 

@@ -7,10 +7,12 @@ import os
 import resource
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -19,7 +21,7 @@ from ftpdirector.engines.proxy.data import DataConnections
 from ftpdirector.engines.proxy.server import Timing
 from ftpdirector.model import DataToServer, Timeouts
 from tests.loopback.house import House, Line, director, read_all, virtual_server
-from tests.loopback.mortal import Mortal, mortal
+from tests.loopback.mortal import HELP_LINES, Mortal, mortal
 
 BODY = os.urandom(1 << 20)
 
@@ -235,6 +237,22 @@ def test_no_garbage_is_left_for_a_collector(server: Mortal) -> None:
         finally:
             gc.enable()
     assert left == []
+
+
+def test_a_long_reply_is_passed_on_in_few_calls(server: Mortal) -> None:
+    """Not one send(2) for each line."""
+    sends: list[str] = []
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        del frame
+        if event == "c_call" and getattr(arg, "__name__", "") == "send":
+            sends.append(event)
+
+    with director(virtual_server([("alpha", server.endpoint)])) as house, Line(house.address).login() as line:
+        house.do(lambda: sys.setprofile(count))
+        assert len(line.ask("HELP").splitlines()) == HELP_LINES + 2
+        house.do(lambda: sys.setprofile(None))
+    assert 2 <= len(sends) < HELP_LINES / 10
 
 
 def test_a_listener_for_the_real_server_rests_without_descriptors(server: Mortal) -> None:
