@@ -199,8 +199,8 @@ def test_the_grace_is_as_long_as_it_says(server: Mortal) -> None:
             data = line.passive()
             line.say("STOR file.bin")
             assert line.reply().startswith("150")
-            data.close()
             began = time.perf_counter()
+            data.close()
             assert line.reply().startswith("226")
             took.append(time.perf_counter() - began)
     assert min(took) > 0.0005
