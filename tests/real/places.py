@@ -57,16 +57,25 @@ class Place:
         return self.real.kind in ("vsftpd", "proftpd")
 
     def worker(self, other_than: int = 0) -> int:
-        """The director's worker that serves, once there is one."""
+        """The director's only worker, once it serves and the one before it is buried."""
         end = time.monotonic() + PATIENCE_S
         while True:
-            for pid in self.director.workers():
-                with contextlib.suppress(OSError, EOFError, AssertionError):
-                    if pid != other_than and Path(f"/proc/{pid}/comm").read_text() == "ftpdirector-w0\n":
-                        self.login().sock.close()
-                        return pid
-            assert time.monotonic() < end, "nobody serves"
+            pids = self._workers()
+            with contextlib.suppress(OSError, EOFError, AssertionError):
+                if len(pids) == 1 and pids != [other_than]:
+                    self.login().sock.close()
+                    return pids[0]
+            assert time.monotonic() < end, f"nobody serves: {pids}\n{self.director.text[-2000:]}"
             time.sleep(0.02)
+
+    def _workers(self) -> list[int]:
+        """By their name: the supervisor may have other children."""
+        found: list[int] = []
+        for pid in self.director.workers():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text() == "ftpdirector-w0\n":
+                    found.append(pid)
+        return found
 
     def verdict(self, name: str) -> str:
         """What the server's own log says of a transfer, once it does: `whole`, or `cut`."""

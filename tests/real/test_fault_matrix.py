@@ -172,6 +172,7 @@ def kill(place: Place, agent: Agent, row: Row, worker: int) -> None:
         case "session":
             assert place.kill_sessions()
         case _:
+            assert place.worker() == worker, "it was replaced meanwhile"
             os.kill(worker, signal.SIGKILL)
 
 
