@@ -84,6 +84,7 @@ BROKEN: list[tuple[str, str]] = [
     ("real-port-differs", file(top=IPVS, virtual='placement = "persistence"')),
     ("gateway-without-nat", file(top=IPVS, virtual='forwarding = "dr"\ngateway_address = "198.51.100.1"')),
     ("proxy-only", file(top=IPVS, virtual='proxy_protocol = "v1"')),
+    ("proxy-only", file(top=IPVS, virtual="client_prefix_ipv6 = 56")),
     ("persistence-without-time", file(top=IPVS, virtual='placement = "persistence"\npersistence_timeout = "0s"')),
     ("probe-path", file(virtual=CHECK + 'probe = "transfer"')),
     ("no-server-offered", file(alpha="weight = 0")),
@@ -135,6 +136,8 @@ BROKEN: list[tuple[str, str]] = [
             more=HOST + 'internal_interface = "eth1"\n' + PAIR + PAIR.replace('"d', '"e').replace("113.", "113.1"),
         ),
     ),
+    ("status-open", file(top='[status]\nlisten = "0.0.0.0:8021"')),
+    ("status-open", file(top='[status]\nlisten = "[2001:db8::1]:8021"')),
     ("privileged-port", file().replace("port = 2121", "port = 21")),
 ]
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 from ftpdirector.engines.proxy.alarms import Alarm
 from ftpdirector.engines.proxy.closing import ESTABLISHED, tcp_state
 from ftpdirector.engines.proxy.data import DataConnections
+from ftpdirector.engines.proxy.ports import reset
 from ftpdirector.engines.proxy.readiness import FAILED, READABLE, WRITABLE
+from ftpdirector.engines.proxy.shortage import OWN_ERROR_TEXTS
 from ftpdirector.errors import HostError
 from ftpdirector.ftp.actions import (
     Action,
@@ -63,6 +65,11 @@ class ControlConnection:
         self._link = link
         self._events = READABLE
         self._ended = False
+
+    @property
+    def gone(self) -> bool:
+        """Whether the peer ended its side."""
+        return self._ended
 
     def watch(self) -> None:
         """Begin to read."""
@@ -179,6 +186,7 @@ class Link:
         "client",
         "client_text",
         "command_s",
+        "counted",
         "ended",
         "engine",
         "number",
@@ -215,6 +223,7 @@ class Link:
             refused=behind.refused,
         )
         self.ended = False
+        self.counted = ""
         self.user = ""
         self.transfers = 0
         self.opened_s = self.active_s = engine.now_s
@@ -267,8 +276,6 @@ class Link:
 
     def tick(self, now_s: float) -> None:
         """About once a second: is something overdue?"""
-        if self._data is not None:
-            self._data.wake()
         if self.wait_until_s and now_s >= self.wait_until_s:
             self.wait_until_s = 0.0
             self.behind.failed("data_timeout")
@@ -299,7 +306,7 @@ class Link:
 
     def server_data_failed(self, text: str) -> None:
         """See `Observer`."""
-        self.behind.failed("data_connect")
+        self.behind.failed("shortage" if text in OWN_ERROR_TEXTS else "data_connect")
         self.do(self.session.server_data_failed(text))
 
     def data_moves(self) -> None:
@@ -442,12 +449,12 @@ class Link:
             data.dismiss()
 
     def _listen(self) -> None:
-        pool = self.engine.port_pool(self.virtual.address, self.behind.virtual.passive_ports)
+        address, ports = self.virtual.address, self.behind.virtual.passive_ports
         client = self.client_text
         try:
-            port = self._data_connections().lease(lambda took: pool.lease(client, took))
+            port = self._data_connections().lease(lambda took: self.engine.lease(address, ports, client, took))
         except HostError as error:
-            self.engine.log.warning("no data port", session=self.number, client=client, reason=str(error))
+            self.engine.no_data_port(self, str(error))
             self.do(self.session.listen_failed(str(error)))
             return
         self.do(self.session.listening(Endpoint(self.virtual.address, port)))
@@ -482,7 +489,13 @@ class Link:
             self._data.close()
             self._forget_data()
         engine = self.engine
+        engine.closings.close(self._client.sock, engine.now_s, self._client.held)
+        if self._client.gone and not self.user:
+            # Nothing can be lost before a login, and a close from this side would keep an ephemeral port for a minute.
+            engine.readiness.closing(self._server.sock.fileno())
+            reset(self._server.sock)
+        else:
+            engine.closings.close(self._server.sock, engine.now_s, self._server.held)
         for control in (self._client, self._server):
-            engine.closings.close(control.sock, engine.now_s, control.held)
             control.dismiss()
         engine.link_ended(self, reason)

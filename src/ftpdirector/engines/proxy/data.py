@@ -142,12 +142,11 @@ class _End:
 class _ServerListener:
     """Waits for one data connection from the real server (active mode toward it)."""
 
-    __slots__ = ("_end", "_peer", "_resting", "sock")
+    __slots__ = ("_end", "_peer", "sock")
 
     def __init__(self, end: _End, sock: socket.socket, peer: str) -> None:
         self._end = end
         self._peer = peer
-        self._resting = False
         self.sock = sock
         end.data.ground.readiness.watch(sock.fileno(), READABLE, self)
 
@@ -157,20 +156,13 @@ class _ServerListener:
         except OSError as error:
             if error.errno in NO_DESCRIPTOR_LEFT:
                 # The connection stays in the queue: to be told of it again and again would keep a core busy.
-                self._resting = True
-                self._end.data.ground.readiness.watch(self.sock.fileno(), 0, self)
+                self._end.data.ground.readiness.rest(self.sock.fileno(), self)
             return
         if peer[0] != self._peer:
             reset(sock)
             return
         self.close()
         self._end.took(sock)
-
-    def wake(self) -> None:
-        """Look again, if there was no descriptor to accept with."""
-        if self._resting:
-            self._resting = False
-            self._end.data.ground.readiness.watch(self.sock.fileno(), READABLE, self)
 
     def close(self) -> None:
         if self.sock.fileno() >= 0:
@@ -266,11 +258,6 @@ class DataConnections:
         """RST on both sides."""
         self.drop(Side.CLIENT)
         self.drop(Side.SERVER)
-
-    def wake(self) -> None:
-        """About once a second: perhaps there is a descriptor again."""
-        if self._server.listener is not None:
-            self._server.listener.wake()
 
     def dismiss(self) -> None:
         """Nobody needs this any more: without the circle of references no collector of garbage is needed either."""
