@@ -16,6 +16,7 @@ import typer
 
 from ftpdirector.cli import COMMANDS, application
 from ftpdirector.config.document import TABLES, Key, Kind
+from ftpdirector.config.host_rules import HOST_RULES
 from ftpdirector.config.reader import FORM_RULES, FORM_WARNINGS
 from ftpdirector.config.rules import RULES
 from ftpdirector.config.values import spelled
@@ -67,13 +68,16 @@ def _default(key: Key) -> str:
 def rules() -> Iterator[str]:
     """Every rule of `check`."""
     yield "# Rules of `ftpdirector check`\n\n"
-    yield "Each problem carries the name of its rule (`check --json`). A problem keeps the file from being used;\n"
-    yield "what a warning is about works, but bites.\n\n| rule | | holds when |\n|---|---|---|\n"
+    yield "Each problem carries its place (file, line, column) and the name of its rule, also in `check --json`.\n"
+    yield "All of a file come in one pass. A problem keeps the file from being used; what a warning is about is valid\n"
+    yield "but risky. The last three ask the host that `check` or `run` runs on (`check --no-host`\n"
+    yield "leaves them out).\n\n"
+    yield "| rule | | holds when |\n|---|---|---|\n"
     for name, sentence in FORM_RULES.items():
         yield f"| `{name}` | problem | {sentence} |\n"
     for name, sentence in FORM_WARNINGS.items():
         yield f"| `{name}` | warning | {sentence} |\n"
-    for rule in RULES:
+    for rule in (*RULES, *HOST_RULES):
         yield f"| `{rule.name}` | {'problem' if rule.is_problem else 'warning'} | {rule.sentence} |\n"
 
 

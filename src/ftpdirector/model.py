@@ -65,13 +65,18 @@ class DataToServer(StrEnum):
 
 
 class ProbeKind(StrEnum):
-    """How far one look at a real server goes; each kind includes the ones before it."""
+    """How far one probe of a real server goes; each kind includes the ones before it."""
 
     CONNECT = "connect"
     BANNER = "banner"
     LOGIN = "login"
     LIST = "list"
     TRANSFER = "transfer"
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether it says a name and a password."""
+        return self in (ProbeKind.LOGIN, ProbeKind.LIST, ProbeKind.TRANSFER)
 
 
 class ServerSoftware(StrEnum):
@@ -199,18 +204,18 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """How a real server is looked at, and how many looks change the verdict."""
+    """How a real server is probed, and how many probes change the verdict."""
 
-    probe: Annotated[ProbeKind, Setting("How far one look goes; each includes the ones before it.")] = ProbeKind.BANNER
+    probe: Annotated[ProbeKind, Setting("How far one probe goes; each includes the ones before it.")] = ProbeKind.BANNER
     user: Annotated[str, Setting("Who logs in.", longest=255)] = "anonymous"
     password_file: Annotated[str | None, Setting("A file that holds the password; its first line counts.")] = None
     path: Annotated[
         str | None, Setting("The file that probe `transfer` reads, or the directory that `list` lists.")
     ] = None
-    interval_s: Annotated[float, Setting("From one look to the next.", at_least=1)] = 6.0
-    timeout_s: Annotated[float, Setting("For one whole look.", at_least=1)] = 3.0
-    rise: Annotated[int, Setting("Good looks that make a server up.", at_least=1, at_most=100)] = 2
-    fall: Annotated[int, Setting("Bad looks that make it down.", at_least=1, at_most=100)] = 3
+    interval_s: Annotated[float, Setting("From one probe to the next.", at_least=1)] = 6.0
+    timeout_s: Annotated[float, Setting("For one whole probe.", at_least=1)] = 3.0
+    rise: Annotated[int, Setting("Successful probes that make a server up.", at_least=1, at_most=100)] = 2
+    fall: Annotated[int, Setting("Failed probes that make it down.", at_least=1, at_most=100)] = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,11 @@ BAD = GOOD.replace("port = 2121", "\tport\t= 0")
 
 def check(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ftpdirector", "check", *words], input=stdin, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ftpdirector", "check", "--no-host", *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -47,6 +51,16 @@ def test_a_problem_is_shown_with_its_line_and_a_caret_below_its_column(files: Pa
         "      | \t    \t  ^\n"
         f"{files}/bad.toml: 1 problem\n"
     )
+
+
+def test_a_caret_stands_below_its_column_behind_wide_letters_and_not_at_all_in_a_very_long_line() -> None:
+    done = check("-", stdin=GOOD.replace("port = 2121", 'health_check = { user = "\u6f22e\u0301", rise = 0 }'))
+    first, line, caret, *_ = done.stderr.splitlines()
+    assert first.startswith("<stdin>:4:39: ")
+    assert caret.index("^") == line.index("0 }")  # one letter is two wide, one mark is none
+    done = check("-", stdin=GOOD.replace("port = 2121", f'health_check = {{ user = "{"u" * 200}", rise = 0 }}'))
+    assert done.stderr.splitlines()[2].startswith("warning: ")
+    assert done.stderr.startswith("<stdin>:4:236: ")
 
 
 def test_a_warning_is_shown_like_a_problem_and_the_file_is_good(files: Path) -> None:

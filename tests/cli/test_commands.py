@@ -111,6 +111,19 @@ def test_the_module_is_the_command() -> None:
     assert done.stdout == f"ftpdirector {__version__}\n"
 
 
+def test_the_demo_without_its_extra_says_what_to_install() -> None:
+    """pyftpdlib is in the extra `demo` alone; every other command works without it."""
+    without = "import sys; sys.modules['pyftpdlib'] = None; from ftpdirector.cli import execute; sys.exit(execute(%r))"
+    done = subprocess.run(
+        [sys.executable, "-c", without % ["demo", "--check"]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("pip install 'ftpdirector[demo]'")
+    assert "Traceback" not in done.stderr
+    done = subprocess.run([sys.executable, "-c", without % ["--help"]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_demo_verifies_every_mode_through_itself() -> None:
     done = ftpdirector("demo", "--check", "--port", str(quiet_port()), "--status-port", "0")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -81,6 +81,10 @@ MISTAKES = [
         11, 1, "[virtual_server.real_server] stands in line 8 already; write [[virtual_server.real_server]]",
     ),
     (f"{GOOD}[virtual_server]\n", 11, 1, "write [[virtual_server]], with two brackets, for each of them"),
+    (
+        f"[virtual_server.timeouts]\n{swapped('engine', '#')}", 4, 1,
+        "[virtual_server.timeouts] stands before it, in line 1; write it below its [[virtual_server]]",
+    ),
     (swapped("[[virtual_server]]", "[[virtual_server]"), 3, 1, "write [[virtual_server]]"),
     ("virtual_server = 3\n", 1, 18, "write [[virtual_server]], and its keys below"),
     # types and values

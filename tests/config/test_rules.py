@@ -136,6 +136,8 @@ BROKEN: list[tuple[str, str]] = [
             more=HOST + 'internal_interface = "eth1"\n' + PAIR + PAIR.replace('"d', '"e').replace("113.", "113.1"),
         ),
     ),
+    ("status-open", file(top='[status]\nlisten = "0.0.0.0:8021"')),
+    ("status-open", file(top='[status]\nlisten = "[2001:db8::1]:8021"')),
     ("privileged-port", file().replace("port = 2121", "port = 21")),
 ]
 

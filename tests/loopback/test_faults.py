@@ -270,6 +270,7 @@ def test_idle_session_gets_421(server: Mortal) -> None:
         house.no_sessions()
 
 
+@pytest.mark.long
 def test_slow_transfer_is_not_idle(server: Mortal) -> None:
     """Idle time is counted without commands and without data."""
     front = virtual_server([("alpha", server.endpoint)], idle_timeout_s=1)
@@ -355,6 +356,7 @@ def test_drain_is_bounded_and_resets_what_is_left(house: House, server: Mortal) 
             read_all(data)
 
 
+@pytest.mark.long
 def test_nothing_is_left_behind(server: Mortal) -> None:
     """300 sessions one after the other, then 50 at once, with faults among them: as many descriptors as before.
 

@@ -21,7 +21,8 @@ from ftpdirector.engines.ipvs.nft import format_nft
 from ftpdirector.engines.ipvs.rules import rules_of
 from ftpdirector.engines.nftables.compile import compile_table
 from ftpdirector.model import Cluster
-from ftpdirector.nft.transaction import boot_file
+from ftpdirector.nft.transaction import boot_file, transaction
+from ftpdirector.state import Override
 from ftpdirector.wanted import Wanted, want
 from tests.engines.nftables.clusters import wanteds
 from tests.netns.table import boot, change, listed
@@ -74,6 +75,21 @@ def test_any_change_is_accepted_and_leaves_what_a_boot_makes(host: Host, one: Wa
     boot(host, before)
     change(host, before, after)
     assert listed(host) == due
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanteds(), wanteds())
+def test_of_two_changes_of_one_state_the_second_is_refused(host: Host, one: Wanted, other: Wanted) -> None:
+    before, first = compile_table(one), compile_table(other)
+    second = compile_table(want(one.cluster, {}, dict.fromkeys(one.offers, Override.DRAIN)))
+    late = transaction(before, second)
+    if not transaction(before, first) or not late:
+        return
+    boot(host, before)
+    change(host, before, first)
+    there = listed(host)
+    assert host.run("nft", "--file", "-", given=late, check=False).returncode
+    assert listed(host) == there
 
 
 @pytest.mark.parametrize("engine", ["ipvs", "nftables"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,9 @@ import typer
 
 from ftpdirector.cli.options import Json, show_json
 from ftpdirector.config.decode import LARGEST_FILE_BYTES, STANDARD_INPUT, Examined, examine_bytes, examine_file
+from ftpdirector.daemon.here import ThisHost
 from ftpdirector.errors import Problem
+from ftpdirector.text import shown
 
 EXAMPLES = (
     "Examples: ftpdirector check cluster.toml; ftpdirector check *.toml --json; ssh host cat cluster.toml | "
@@ -27,11 +30,15 @@ def command(
         typer.Argument(metavar="FILE...", help="Cluster files; - is standard input.", show_default=False),
     ],
     as_json: Json = False,
+    no_host: Annotated[
+        bool, typer.Option("--no-host", help="Only the file, nothing of this host: it is not the director.")
+    ] = False,
 ) -> int:
     """Name every problem of cluster files, each with its place and its remedy."""
     if files.count(Path("-")) > 1:
         raise typer.BadParameter("- is standard input, which can be read once")
-    examined = [(file, _examine(file)) for file in files]
+    host = None if no_host else ThisHost(for_service=True)
+    examined = [(file, _examine(file, host)) for file in files]
     problems = [problem for _, one in examined for problem in one.problems]
     if as_json:
         warnings = [warning for _, one in examined for warning in one.warnings]
@@ -43,14 +50,14 @@ def command(
         )
         return int(bool(problems))
     for file, one in examined:
-        _tell(STANDARD_INPUT if str(file) == "-" else str(file), one)
+        _tell(STANDARD_INPUT if str(file) == "-" else shown(str(file)), one)
     return int(bool(problems))
 
 
-def _examine(file: Path) -> Examined:
+def _examine(file: Path, host: ThisHost | None) -> Examined:
     if str(file) == "-":
-        return examine_bytes(sys.stdin.buffer.read(LARGEST_FILE_BYTES + 1), source=STANDARD_INPUT)
-    return examine_file(file)
+        return examine_bytes(sys.stdin.buffer.read(LARGEST_FILE_BYTES + 1), source=STANDARD_INPUT, host=host)
+    return examine_file(file, host=host)
 
 
 def _tell(name: str, examined: Examined) -> None:
@@ -78,13 +85,22 @@ def _is_coloured() -> bool:
 def _show(problem: Problem, kind: str, colour: str) -> None:
     bold, plain = (_BOLD, _PLAIN) if colour else ("", "")
     place, _, said = str(problem).partition(": ")
-    print(f"{colour}{kind}{plain}{bold}{place}:{plain} {said}", file=sys.stderr)
+    print(f"{colour}{kind}{plain}{bold}{shown(place)}:{plain} {shown(said)}", file=sys.stderr)
     if problem.excerpt:
         number = f"{problem.line:5}"
-        # What stands before the caret keeps its tabs, so that the caret stands below its column.
-        before = "".join(char if char == "\t" else " " for char in problem.excerpt[: problem.column - 1])
         print(f"{number} | {problem.excerpt}", file=sys.stderr)
-        print(f"{' ' * len(number)} | {before}{colour}^{plain}", file=sys.stderr)
+        if problem.column <= len(problem.excerpt) + 1:  # an excerpt does not show all of a very long line
+            before = "".join(map(_blank, problem.excerpt[: problem.column - 1]))
+            print(f"{' ' * len(number)} | {before}{colour}^{plain}", file=sys.stderr)
+
+
+def _blank(char: str) -> str:
+    """As wide as the character: a caret stands below its column also behind tabs and wide letters."""
+    if char == "\t":
+        return char
+    if unicodedata.combining(char):
+        return ""
+    return "  " if unicodedata.east_asian_width(char) in ("W", "F") else " "
 
 
 def _counted(number: int, what: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ftpdirector.config.finding import Finding, Rule
+from ftpdirector.config.host_rules import HOST_RULES, HostFacts
 from ftpdirector.config.places import Lines, Places, find_places
 from ftpdirector.config.places import Path as PathInFile
 from ftpdirector.config.reader import Aim, Decoded, Mistake, read
@@ -56,9 +57,12 @@ class Examined:
         return Loaded(cluster=self.cluster, warnings=self.warnings)
 
 
-def load(path: Path) -> Loaded:
-    """Read and decode a cluster file; a ConfigError names every problem, also that it cannot be read."""
-    return examine_file(path).loaded()
+def load(path: Path, *, host: HostFacts | None = None) -> Loaded:
+    """Read and decode a cluster file; a ConfigError names every problem, also that it cannot be read.
+
+    With `host`, the rules about the host that it is to be used on are among them.
+    """
+    return examine_file(path, host=host).loaded()
 
 
 def decode(text: str, *, source: str) -> Cluster:
@@ -66,7 +70,7 @@ def decode(text: str, *, source: str) -> Cluster:
     return examine(text, source=source).loaded().cluster
 
 
-def examine_file(path: Path) -> Examined:
+def examine_file(path: Path, *, host: HostFacts | None = None) -> Examined:
     """Everything that is to be said of a file, also that it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -74,15 +78,15 @@ def examine_file(path: Path) -> Examined:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return _refused(Problem(file=visible(str(path)), what=f"cannot be read: {reason}", rule="readable"))
-    return examine_bytes(data, source=visible(str(path)))
+    return examine_bytes(data, source=visible(str(path)), host=host)
 
 
-def examine_bytes(data: bytes, *, source: str) -> Examined:
+def examine_bytes(data: bytes, *, source: str, host: HostFacts | None = None) -> Examined:
     """Everything that is to be said of a file's content."""
     if len(data) > LARGEST_FILE_BYTES:
         return _refused(Problem(file=source, what=f"is larger than {LARGEST_FILE_BYTES} bytes", rule="size"))
     try:
-        return examine(data.decode(), source=source)
+        return examine(data.decode(), source=source, host=host)
     except UnicodeDecodeError as error:
         before = data[: error.start]
         start = before.rfind(b"\n") + 1
@@ -105,8 +109,8 @@ def _refused(problem: Problem) -> Examined:
     return Examined(cluster=None, problems=(problem,), warnings=())
 
 
-def examine(text: str, *, source: str) -> Examined:
-    """Everything that is to be said of a text; `source` names the file."""
+def examine(text: str, *, source: str, host: HostFacts | None = None) -> Examined:
+    """Everything that is to be said of a text; `source` names the file, `host` is what it is to be used on."""
     warnings: list[Problem] = []
     if text.startswith(_BYTE_ORDER_MARK):
         text = text[1:]
@@ -153,9 +157,14 @@ def examine(text: str, *, source: str) -> Examined:
     decoded = read(raw, is_broken=bool(problems))
     place = _Placing(source, text, reading.text, raw)
     problems += [place.mistake(one) for one in decoded.mistakes]
-    broken, risky = _judge(decoded, is_whole=not problems)
-    problems += [place.finding(rule, finding) for rule, finding in broken]
-    warnings += [place.finding(rule, finding) for rule, finding in risky]
+    is_whole = not problems
+    broken, risky = _judge(decoded, is_whole=is_whole)
+    if is_whole and host is not None:
+        for rule in HOST_RULES:
+            found = [place.finding(rule.name, finding) for finding in rule.look(decoded.cluster, host)]
+            (problems if rule.is_problem else warnings).extend(found)
+    problems += [place.finding(rule.name, finding) for rule, finding in broken]
+    warnings += [place.finding(rule.name, finding) for rule, finding in risky]
     told = {(problem.line, problem.where) for problem in problems}
     ignored = [place.mistake(one) for one in decoded.ignored]
     warnings += [one for one in ignored if (one.line, one.where) not in told]
@@ -238,12 +247,12 @@ class _Placing:
         where = words_of(mistake.path, self._raw)
         return self._problem(where, mistake.path, mistake.aim, (mistake.what, mistake.remedy), mistake.rule)
 
-    def finding(self, rule: Rule, finding: Finding) -> Problem:
+    def finding(self, rule: str, finding: Finding) -> Problem:
         where, what, remedy = finding
         path = path_of(where, self._raw)
-        if rule.name == "duplicate-name":
+        if rule == "duplicate-name":
             path = (*path, "name")
-        return self._problem(where, path, Aim.VALUE, (what, remedy), rule.name)
+        return self._problem(where, path, Aim.VALUE, (what, remedy), rule)
 
     def _problem(self, where: str, path: PathInFile, aim: Aim, said: tuple[str, str], rule: str) -> Problem:
         if self._found is None:

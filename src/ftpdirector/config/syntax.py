@@ -196,6 +196,13 @@ def _twice(spot: _Spot) -> tuple[str, str]:
     before = re.search(rf"^[ \t]*\[+[ \t]*{re.escape(name)}[ \t]*\]", spot.text[: spot.start], re.MULTILINE)
     already = f"in line {Lines(spot.text).place(before.start())[0]} already" if before else "already"
     if f"[[{name}]]" in _LIST_TABLES:
+        below = re.search(rf"^[ \t]*(\[+{re.escape(name)}\..*)", spot.text[: spot.start], re.MULTILINE)
+        if header.startswith("[[") and below and not before:
+            line = Lines(spot.text).place(below.start(1))[0]
+            return (
+                f"{visible(below[1][:80].strip())} stands before it, in line {line}",
+                f"write it below its [[{name}]]",
+            )
         if header.startswith("[["):
             return f"[{name}] stands {already}, with one bracket", f"write [[{name}]] there, too"
         return f"[{name}] stands {already}", f"write [[{name}]], with two brackets, for each of them"
