@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ftpdirector.change.journal import Journal, Manifest, Original, StateStore
 from ftpdirector.change.plan import Change, Desired, ResourceId, ResourceKind, desired_resources, difference
-from ftpdirector.change.resources import ON_DISK, Place, read_actual, remove_leftovers, shown, write_value
+from ftpdirector.change.resources import ON_DISK, Place, read_actual, remove_leftovers, saved_text, shown, write_value
 from ftpdirector.change.setup import HostService, HostSetup
 from ftpdirector.errors import EngineError, HostError
-from ftpdirector.host import files, kernel, services
+from ftpdirector.host import files, kernel, packetfilter, services
 from ftpdirector.host.run import has_program, run_program
 
 SAVED_IPTABLES = (
@@ -107,6 +107,9 @@ def apply(host: Host, planned: Plan, *, confirm_by_s: float = 0.0) -> None:
     """
     for service in planned.notifies:
         _refuse_broken(host, service)
+    for change in planned.changes:
+        if change.key.kind is ResourceKind.SAVED and host.is_live:
+            _refuse_unloadable(host, change)
     journal = Journal(
         changes=planned.changes,
         notifies=planned.notifies,
@@ -146,6 +149,24 @@ def _refuse_broken(host: Host, service: HostService) -> None:
             run_program(*service.test)
         except HostError as error:
             raise EngineError(f"{error}\nthat is so before any change: mend {service.main_file} first") from error
+
+
+def _refuse_unloadable(host: Host, change: Change) -> None:
+    """Saved rules must load at boot: they are tried with our part and, where that fails, without this change.
+
+    What others have broken does not keep us from taking our part out.
+    """
+    version = 6 if any(change.key.target == v6 for _, v6 in SAVED_IPTABLES) else 4
+    try:
+        packetfilter.test_iptables(version, saved_text(host.place, change.key, change.after))
+    except HostError as error:
+        try:
+            packetfilter.test_iptables(version, files.read_text(host.place.path(change.key.target)) or "")
+        except HostError as before:
+            if change.after is None:
+                return
+            raise EngineError(f"{before}\nthat is so before any change: mend {change.key.target} first") from before
+        raise EngineError(f"{change.key.target} would not load at boot: {error}\nnothing has changed") from error
 
 
 def _is_unload(change: Change) -> bool:
