@@ -14,6 +14,7 @@ from ftpdirector.change.plan import Actual, Desired, ResourceId, ResourceKind
 from ftpdirector.change.saved import ours_in, restoring, with_ours
 from ftpdirector.host import files, kernel, packetfilter
 from ftpdirector.nft.listing import canonical, parse_table, reworded, with_elements_of
+from ftpdirector.nft.objects import Table, format_table
 from ftpdirector.nft.transaction import transaction
 
 ON_DISK: Final = frozenset({ResourceKind.FILE, ResourceKind.LINE, ResourceKind.SAVED, ResourceKind.LINK})
@@ -95,16 +96,26 @@ def _read_nft(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
 
 def _write_nft(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
     del place, mode
-    present = packetfilter.list_table(key.target)
-    if value is None:
+    if value is None:  # removing needs no reading: whatever is in it goes with it
         packetfilter.delete_table(key.target)
-    elif present is None:
+        return
+    listed = packetfilter.list_table(key.target)
+    if listed is None:
         packetfilter.load_nft(value)
-    else:
-        # What packets have put into the table stays: persistence, who may open data connections.
-        shown = parse_table(packetfilter.list_as_loaded(value, key.target))
-        wanted = with_elements_of(shown, parse_table(value))
-        packetfilter.load_nft(transaction(reworded(parse_table(present), shown=shown, wanted=wanted), wanted))
+        return
+    present, given = parse_table(listed), parse_table(value)
+    if _has_foreign(present) or _has_foreign(given):
+        # What others have put into our table may be tied to anything in it, and goes or comes with the whole.
+        packetfilter.load_nft(f"add table {key.target}\ndelete table {key.target}\n{format_table(given)}")
+        return
+    # What packets have put into the table stays: persistence, who may open data connections.
+    as_shown = parse_table(packetfilter.list_as_loaded(value, key.target))
+    wanted = with_elements_of(as_shown, given)
+    packetfilter.load_nft(transaction(reworded(present, shown=as_shown, wanted=wanted), wanted))
+
+
+def _has_foreign(table: Table) -> bool:
+    return bool(table.foreign or table.options)
 
 
 def _read_iptables(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
