@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from ftpdirector.change.journal import Journal, Manifest, Original, StateStore
-from ftpdirector.change.plan import Change, Desired, ResourceId, ResourceKind, desired_resources, difference
+from ftpdirector.change.plan import Actual, Change, Desired, ResourceId, ResourceKind, desired_resources, difference
 from ftpdirector.change.resources import ON_DISK, Place, read_actual, remove_leftovers, saved_text, shown, write_value
 from ftpdirector.change.setup import HostService, HostSetup
 from ftpdirector.errors import EngineError, HostError
@@ -52,11 +52,18 @@ class Plan:
         return bool(self.changes or self.notifies)
 
 
-def plan(host: Host, setup: HostSetup, *, cluster: str) -> Plan:
-    """What would make the host agree. Raises `HostError` when the kernel refuses a rule, tried in an empty network."""
+def plan(host: Host, setup: HostSetup, *, cluster: str, named: HostSetup | None = None) -> Plan:
+    """What would make the host agree. Raises `HostError` when the kernel refuses a rule, tried in an empty network.
+
+    `named` is everything that may be ours by its name alone. Without a manifest, as when the state directory is lost,
+    it is taken for ours, and for something that was not there before.
+    """
     before = host.store.manifest()
     desired_by_id = _desired(host, setup)
     originals = before.originals_by_id()
+    if not originals and named is not None:
+        originals = _by_name(host, named)
+        before = replace(before, services=named.services if originals else ())
     actual = {
         key: read_actual(host.place, key, desired_by_id.get(key)) for key in dict.fromkeys((*desired_by_id, *originals))
     }
@@ -81,6 +88,30 @@ def _desired(host: Host, setup: HostSetup) -> dict[ResourceId, Desired]:
         else desired
         for key, desired in desired_by_id.items()
     }
+
+
+def _by_name(host: Host, named: HostSetup) -> dict[ResourceId, Actual]:
+    keys = dict.fromkeys(
+        key for v4, v6 in SAVED_IPTABLES for key in desired_resources(named, saved_paths={4: v4, 6: v6})
+    )
+    found: dict[ResourceId, Actual] = {}
+    for key in keys:
+        if _may_be_read(host, key):
+            actual = read_actual(host.place, key, None)
+            if actual.value is not None:
+                # Nobody knows whether there was a file of saved rules before: an empty one does no harm.
+                found[key] = Actual(value=None, mode=actual.mode if key.kind is ResourceKind.SAVED else None)
+    return found
+
+
+def _may_be_read(host: Host, key: ResourceId) -> bool:
+    match key.kind:
+        case ResourceKind.NFT:
+            return host.is_live and has_program("nft")
+        case ResourceKind.IPTABLES:
+            return host.is_live and has_program("iptables-save" if key.target == "4" else "ip6tables-save")
+        case kind:
+            return host.is_live or kind in ON_DISK
 
 
 def _saved_paths(place: Place) -> Mapping[int, str]:
