@@ -45,6 +45,10 @@ class Verdict:
     reason: str = "not probed yet"
     since_s: float = 0.0
     last_probe_duration_s: float = 0.0
+    undecided: str = ""
+    """Why the last probe could not tell (the director lacked something), so that the verdict stayed; else empty."""
+    undecided_total: dict[str, int] = field(default_factory=dict[str, int])
+    """Probes that could not tell, by cause, in words that are label values: `open_files`, `local_ports` ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

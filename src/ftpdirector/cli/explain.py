@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ftpdirector.cli.options import ClusterFile, Json, show_json
 from ftpdirector.config.decode import load
-from ftpdirector.config.document import parse_address
+from ftpdirector.config.values import parse_address
 from ftpdirector.explain.explanation import explain
 from ftpdirector.explain.path import Mode
 from ftpdirector.explain.text import WIDTH, LineKind, TextLine, lines_of

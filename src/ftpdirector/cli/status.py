@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 from rich.console import Group, RenderableType
@@ -15,6 +15,7 @@ from rich.text import Text
 from ftpdirector.cli.options import Json, Socket, ask_director, console_for_tables, show_json
 from ftpdirector.state import Replication
 from ftpdirector.status.server import format_size
+from ftpdirector.text import shown_within
 
 EXAMPLES = "Examples: ftpdirector status; ftpdirector status --watch; ftpdirector status --json | jq ."
 _LOOK_EVERY_S: Final = 1.0
@@ -41,7 +42,9 @@ def command(
     return 0
 
 
-def _render(status: dict[str, Any]) -> RenderableType:
+def _render(answer: dict[str, Any]) -> RenderableType:
+    # What others said is shown as text: it neither acts on the terminal nor is taken for rich's markup.
+    status = cast("dict[str, Any]", shown_within(answer))
     since = datetime.fromtimestamp(status["started_s"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     parts: list[RenderableType] = [
         Text(f"ftpdirector {status['version']}, engine {status['engine']}, {status['config_file']}, since {since}")
@@ -67,6 +70,11 @@ def _render(status: dict[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def _reason(verdict: dict[str, Any]) -> str:
+    undecided = verdict.get("undecided", "")
+    return f"{verdict['reason']}" + (f" (not known now: {undecided})" if undecided else "")
+
+
 def _table(servers: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("real server", "address", "weight", "verdict", "sessions", "transfers", "down", "up", "reason"):
@@ -78,7 +86,7 @@ def _table(servers: list[dict[str, Any]]) -> Table:
         verdict = health + (", drained" if one["override"] == "drain" else "")
         weight, effective = one["weight"], one["effective_weight"]
         table.add_row(
-            one["name"],
+            Text(one["name"]),
             one["endpoint"],
             "sorry" if one["sorry"] else str(weight) if weight == effective else f"{effective} of {weight}",
             Text(verdict, style=_COLOURS.get(health, "")),
@@ -86,6 +94,6 @@ def _table(servers: list[dict[str, Any]]) -> Table:
             str(one["transfers"]),
             format_size(one["download_bytes_total"]),
             format_size(one["upload_bytes_total"]),
-            one["verdict"]["reason"],
+            Text(_reason(one["verdict"])),
         )
     return table

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ftpdirector.config.decode import load
 from ftpdirector.daemon.crew import Crew
+from ftpdirector.daemon.here import load_here
 from ftpdirector.daemon.snapshot import compose
 from ftpdirector.engines.ipvs.engine import drain_notes as ipvs_notes
 from ftpdirector.engines.nftables.engine import drain_notes as nftables_notes
@@ -24,7 +24,7 @@ from ftpdirector.health.monitor import Monitor
 from ftpdirector.health.probe import Secret
 from ftpdirector.host.addresses import is_local, udp_ports
 from ftpdirector.host.clock import HostClock
-from ftpdirector.host.files import read_first_line
+from ftpdirector.host.files import read_password
 from ftpdirector.model import Cluster, Engine
 from ftpdirector.state import Override, Snapshot, Verdict
 from ftpdirector.wanted import Key, Wanted, want
@@ -50,8 +50,9 @@ class App:
         self._monitor = Monitor(
             clock=self._clock,
             chance=random.SystemRandom(),
-            read_password=lambda path: Secret(read_first_line(path)),
+            read_password=lambda path: Secret(read_password(path)),
             on_verdict=self._on_verdict,
+            sessions=self._sessions_at,
         )
         self._monitor.watch(cluster)
 
@@ -80,7 +81,7 @@ class App:
         if self._config_file is None or self._crew is None:
             raise ControlError("there is no cluster file to read again: this is the demo")
         try:
-            loaded = load(self._config_file)
+            loaded = load_here(self._config_file)
             before = self.cluster
             if loaded.cluster.engine is not before.engine:
                 raise EngineError(f'engine "{before.engine}" runs; restart the director for "{loaded.cluster.engine}"')
@@ -158,7 +159,14 @@ class App:
             replication=replication_of(self.cluster, udp_ports()) if several else None,
         )
 
+    def _sessions_at(self, key: Key) -> int:
+        """How many sessions live at a real server behind a virtual server."""
+        virtual, real = key
+        parts = [one.virtual_servers.get(virtual) for one in (self._crew.counters() if self._crew else [])]
+        return sum(one.real_servers[real].sessions for one in parts if one and real in one.real_servers)
+
     def _on_verdict(self, key: Key, before: Verdict, now: Verdict) -> None:
+        self._tell_undecided(key, before, now)
         if before.health is now.health:
             return
         self.log.info(
@@ -170,6 +178,14 @@ class App:
             reason=now.reason,
         )
         self._due.set()
+
+    def _tell_undecided(self, key: Key, before: Verdict, now: Verdict) -> None:
+        """Once a change, not once a probe: what the director lacks it may lack for long."""
+        names = {"virtual_server": key[0], "real_server": key[1], "health": now.health.value}
+        if now.undecided and now.undecided != before.undecided:
+            self.log.warning("probe_undecided", reason=now.undecided, **names)
+        elif before.undecided and not now.undecided:
+            self.log.info("probe_decided_again", **names)
 
     async def _follow(self) -> None:
         while True:

@@ -9,6 +9,16 @@ import sys
 
 import structlog
 
+from ftpdirector.text import shown
+
+
+def show(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What clients and real servers said is text in which nothing acts: no escape sequence, no line of its own."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = shown(value)
+    return event
+
 
 def set_up_log(*, json: bool = False, level: str = "info") -> None:
     """Configure structlog for this process; what is below `level` is dropped before it is formatted."""
@@ -23,6 +33,7 @@ def set_up_log(*, json: bool = False, level: str = "info") -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            show,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),

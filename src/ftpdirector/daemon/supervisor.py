@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import structlog
 
-from ftpdirector.config.decode import load
 from ftpdirector.daemon.app import App
 from ftpdirector.daemon.control import Answer, ControlClient, ControlServer
 from ftpdirector.daemon.crew import BesideKernel, Crew, InProcess, KernelEngine, Workers, fronts_of
+from ftpdirector.daemon.here import load_here
 from ftpdirector.engines.ipvs.engine import IpvsEngine
 from ftpdirector.engines.nftables.engine import NftablesEngine
 from ftpdirector.errors import ConfigError, ControlError, EngineError
@@ -246,7 +246,7 @@ def _by_endpoint(sockets: list[socket.socket]) -> dict[Endpoint, socket.socket]:
 
 def run(path: Path, settings: Settings) -> None:
     """Load, check and serve; ConfigError, EngineError or ControlError when that cannot be."""
-    loaded = load(path)
+    loaded = load_here(path)
     log = structlog.get_logger()
     for problem in loaded.warnings:
         log.warning("cluster_file", rule=problem.rule, problem=str(problem))
@@ -274,8 +274,12 @@ def one_error() -> Generator[None, None, None]:
     """What a TaskGroup collected is told as its first error alone."""
     try:
         yield
-    except* (EngineError, ControlError) as group:
-        raise _first(group) from None
+    except BaseExceptionGroup as group:
+        ours, others = group.split((EngineError, ControlError))
+        if ours is None or others is not None:
+            raise
+        # Not in an `except*`: on Debian's Python 3.11.2 what is raised there comes out in a group once more.
+        raise _first(ours) from None
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

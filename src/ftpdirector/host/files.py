@@ -18,6 +18,21 @@ def read_first_line(path: str) -> str:
         return file.readline(4096).rstrip("\r\n")
 
 
+def read_password(path: str) -> str:
+    """The first line of a regular file, not empty; OSError when it cannot be read, ValueError for what is none.
+
+    A pipe or a device is not opened: nobody may write to it for ever.
+    """
+    if "\0" in path:
+        raise ValueError("is not a path")
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise ValueError("is not a regular file")
+    line = read_first_line(path)
+    if not line:
+        raise ValueError("has no password in its first line")
+    return line
+
+
 def read_text(path: Path) -> str | None:
     """The whole file, any bytes in it kept, ends of lines too; None when there is none. Raises `HostError`."""
     try:
@@ -130,3 +145,8 @@ def raise_open_files_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def open_files_limit() -> int:
+    """How many descriptors this process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -41,6 +41,7 @@ def base_rules(table: Table) -> list[str]:
     return [rule.text for chain in table.chains if chain.hook for rule in chain.rules]
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40)
 @given(wanteds(), wanteds())
 def test_packets_of_any_cluster_pass_the_same_base_chains(one: Wanted, other: Wanted) -> None:
