@@ -38,6 +38,7 @@ from benchmarks.peers import (
     started,
     tree,
 )
+from benchmarks.trees import trees
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 GIB = 1 << 30
@@ -276,6 +277,11 @@ def main() -> int:
                         lines.append(work())
                     except (RuntimeError, OSError) as error:
                         lines.append(f"failed: {error}")
+    if not options.only:
+        try:
+            lines.append(trees(quick=options.quick))
+        except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+            lines.append(f"Trees of small files: failed: {error}")
     report = "\n\n".join(lines)
     print(report)
     if not options.no_write and not options.quick:

@@ -12,14 +12,14 @@ BUFFER = 1 << 20
 class Client:
     """One control connection, logged in."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, user: str = "user", password: str = "secret") -> None:
         self.host = host
         self.sock = socket.create_connection((host, port), 30)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.held = b""
         self.expect("220")
-        self.ask("USER user", "331")
-        self.ask("PASS secret", "230")
+        self.ask(f"USER {user}", "331")
+        self.ask(f"PASS {password}", "230")
 
     def expect(self, code: str) -> str:
         """The next reply's last line; RuntimeError when it is another one."""
@@ -57,6 +57,17 @@ class Client:
                 got += n
         self.expect("226")
         return got
+
+    def read(self, path: str) -> bytes:
+        """A small file."""
+        with self.data() as data:
+            self.sock.sendall(f"RETR {path}\r\n".encode())
+            self.expect("1")
+            found = b""
+            while part := data.recv(65536):
+                found += part
+        self.expect("226")
+        return found
 
     def store(self, path: str, source: Path, size: int) -> None:
         """Send a file with sendfile(2)."""

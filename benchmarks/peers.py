@@ -134,11 +134,11 @@ class Peer:
     pid: int
 
 
-def commands(name: str, work: Path) -> list[str]:
-    """Write the peer's files; its command line."""
+def commands(name: str, work: Path, *, origin: int = ORIGIN_PORT, passive: tuple[int, int] = PASSIVE) -> list[str]:
+    """Write the peer's files; its command line. The real server listens on `origin`, its data ports are `passive`."""
     work.chmod(0o777)  # some peers give up root before they write there
     values = {
-        "front": FRONT, "port": PORT, "origin": ORIGIN_PORT, "first": PASSIVE[0], "last": PASSIVE[1], "work": work,
+        "front": FRONT, "port": PORT, "origin": origin, "first": passive[0], "last": passive[1], "work": work,
         "root": UNPACKED, "tune": "", "option": "",
     }  # fmt: skip
     bin_of_python = Path(sys.executable).parent
@@ -154,8 +154,8 @@ def commands(name: str, work: Path) -> list[str]:
             return [str(bin_of_python / "ftpdirector"), "run", file, "--socket", str(work / "socket")]
         case "relay":
             return [
-                sys.executable, str(Path(__file__).with_name("relay.py")), FRONT, f"{PORT}:{ORIGIN_PORT}",
-                f"{PASSIVE[0]}-{PASSIVE[1]}",
+                sys.executable, str(Path(__file__).with_name("relay.py")), FRONT, f"{PORT}:{origin}",
+                f"{passive[0]}-{passive[1]}",
             ]  # fmt: skip
         case "haproxy":
             return [str(UNPACKED / "haproxy/usr/sbin/haproxy"), "-db", "-f", write("haproxy.cfg", HAPROXY)]

@@ -13,43 +13,30 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from ftpdirector.cli import COMMANDS, application
-from ftpdirector.config.document import (
-    DirectorTable,
-    Document,
-    HealthCheckTable,
-    HostTable,
-    RealServerTable,
-    StatusTable,
-    TimeoutsTable,
-    VirtualServerTable,
-    VrrpTable,
-)
+from ftpdirector.config.document import TABLES, Key, Kind
+from ftpdirector.config.host_rules import HOST_RULES
+from ftpdirector.config.reader import FORM_RULES, FORM_WARNINGS
 from ftpdirector.config.rules import RULES
-from ftpdirector.model import PortRange
+from ftpdirector.config.values import spelled
+from ftpdirector.model import ALL_ENGINES
 from ftpdirector.state import Histogram, RealServerState, Snapshot, Verdict, VirtualServerState
 from ftpdirector.status.metrics import SnapshotCollector
 
 REFERENCE = Path(__file__).parent / "reference"
 HEAD = "<!-- Written by docs/generate.py from the code; change it there. -->\n\n"
-TABLES: tuple[tuple[str, type[BaseModel], str], ...] = (
-    ("Top of the file", Document, ""),
-    ("`[status]`", StatusTable, "The status page; without this table there is none."),
-    ("`[[virtual_server]]`", VirtualServerTable, "One table for each virtual server."),
-    ("`[virtual_server.timeouts]`", TimeoutsTable, "How long the proxy engine waits for whom."),
-    ("`[virtual_server.health_check]`", HealthCheckTable, "How its real servers are looked at."),
-    (
-        "`[[virtual_server.real_server]]`",
-        RealServerTable,
-        "One table for each real server, in the order of preference.",
-    ),
-    ("`[[director]]`", DirectorTable, "Two or more make a cluster of directors (kernel engines, keepalived)."),
-    ("`[vrrp]`", VrrpTable, "keepalived's numbers for them."),
-    ("`[host]`", HostTable, "What the kernel engines must know of the host."),
-)
+TEXTS = {
+    "": "",
+    "[status]": "The status page; without this table there is none.",
+    "[[virtual_server]]": "One table for each virtual server.",
+    "[virtual_server.timeouts]": "How long the proxy engine waits for whom.",
+    "[virtual_server.health_check]": "How its real servers are looked at.",
+    "[[virtual_server.real_server]]": "One table for each real server, in the order of preference.",
+    "[[director]]": "Two or more make a cluster of directors (kernel engines, keepalived).",
+    "[vrrp]": "keepalived's numbers for them.",
+    "[host]": "What the kernel engines must know of the host.",
+}
 
 
 def cluster_file() -> Iterator[str]:
@@ -59,36 +46,38 @@ def cluster_file() -> Iterator[str]:
     yield 'Durations are `"500us"`, `"200ms"`, `"90s"`, `"15m"`, `"1h"`, `"1d"`;'
     yield " 0 means no limit for every `max_...`.\n"
     yield "`ftpdirector schema` prints the JSON schema.\n"
-    for title, table, text in TABLES:
+    yield "The engines beside a key obey it; `check` warns where a key is written that the chosen engine ignores.\n"
+    for table in TABLES:
+        title, text = (f"`{table.header}`" if table.header else "Top of the file"), TEXTS[table.header]
         yield f"\n## {title}\n\n{text}\n\n" if text else f"\n## {title}\n\n"
-        yield "| key | default | |\n|---|---|---|\n"
-        for key, field in table.model_fields.items():
-            if field.description:
-                yield f"| `{key}` | {_default(field.default, required=field.is_required())} | {field.description} |\n"
+        yield "| key | default | engines | |\n|---|---|---|---|\n"
+        for key in table.keys.values():
+            if key.kind is not Kind.TABLE:
+                engines = "all" if key.engines == ALL_ENGINES else ", ".join(key.engines)
+                yield f"| `{key.name}` | {_default(key)} | {engines} | {key.setting.help} |\n"
 
 
-def _default(value: Any, *, required: bool) -> str:
-    if required:
+def _default(key: Key) -> str:
+    if key.required:
         return "*required*"
-    if value is None or value is PydanticUndefined:
+    if key.default in (None, ()) or key.setting.default_depends:
         return ""
-    if isinstance(value, float):
-        return f"`{_duration(value)}`"
-    return f"`{value}`" if isinstance(value, PortRange | int) else f"`{value!s}`"
-
-
-def _duration(value_s: float) -> str:
-    if value_s >= 60 and value_s % 60 == 0:
-        return f"{value_s / 60:g}m"
-    return f"{value_s * 1e6:g}us" if 0 < value_s < 0.001 else f"{value_s:g}s"
+    return f"`{spelled(key.default)}`"
 
 
 def rules() -> Iterator[str]:
     """Every rule of `check`."""
     yield "# Rules of `ftpdirector check`\n\n"
-    yield "Each problem carries the name of its rule (`check --json`). A problem keeps the file from being used;\n"
-    yield "what a warning is about works, but bites.\n\n| rule | | holds when |\n|---|---|---|\n"
-    for rule in RULES:
+    yield "Each problem carries its place (file, line, column) and the name of its rule, also in `check --json`.\n"
+    yield "All of a file come in one pass. A problem keeps the file from being used; what a warning is about is valid\n"
+    yield "but risky. The last three ask the host that `check` or `run` runs on (`check --no-host`\n"
+    yield "leaves them out).\n\n"
+    yield "| rule | | holds when |\n|---|---|---|\n"
+    for name, sentence in FORM_RULES.items():
+        yield f"| `{name}` | problem | {sentence} |\n"
+    for name, sentence in FORM_WARNINGS.items():
+        yield f"| `{name}` | warning | {sentence} |\n"
+    for rule in (*RULES, *HOST_RULES):
         yield f"| `{rule.name}` | {'problem' if rule.is_problem else 'warning'} | {rule.sentence} |\n"
 
 

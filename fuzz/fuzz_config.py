@@ -2,7 +2,7 @@
 
     python fuzz/fuzz_config.py TARGET [CORPUS_DIRECTORY] [-max_total_time=60] ...
 
-The invariant of each: anything is a Cluster or a ConfigError with problems; never another error.
+The invariant of each: anything is a Cluster or problems, each with a place in the text; never an error.
 """
 
 from __future__ import annotations
@@ -13,44 +13,11 @@ from collections.abc import Callable
 import atheris
 
 with atheris.instrument_imports(include=["ftpdirector"]):
-    from ftpdirector.config.decode import decode
-    from ftpdirector.config.rules import warnings_of
-    from ftpdirector.errors import ConfigError
+    from ftpdirector.config.decode import examine
+    from ftpdirector.config.document import TABLES
+    from ftpdirector.errors import Problem
 
-KEYS = [
-    "engine",
-    "workers",
-    "name",
-    "address",
-    "port",
-    "passive_ports",
-    "slices",
-    "placement",
-    "forwarding",
-    "scheduler",
-    "persistence_timeout",
-    "persistence_granularity",
-    "firewall_mark",
-    "gateway_address",
-    "idle_timeout",
-    "max_sessions",
-    "proxy_protocol",
-    "data_to_server",
-    "weight",
-    "slice",
-    "server",
-    "probe",
-    "user",
-    "path",
-    "interval",
-    "timeout",
-    "rise",
-    "fall",
-    "listen",
-    "priority",
-    "packet_filter",
-    "nonsense",
-]
+KEYS = [*sorted({key for table in TABLES for key in table.keys}), "nonsense"]
 VALUES = [
     '"proxy"',
     '"ipvs"',
@@ -94,15 +61,7 @@ VALUES = [
     '"127.0.0.1:8021"',
     "2026-11-23",
 ]
-TABLES = (
-    "[[virtual_server]]",
-    "[[virtual_server.real_server]]",
-    "[virtual_server.health_check]",
-    "[status]",
-    "[[director]]",
-    "[vrrp]",
-    "[host]",
-)
+HEADERS = (*(table.header for table in TABLES if table.header), "[virtual_server]", "[[status]]", "[[real_server]]")
 
 
 def config_text(data: bytes) -> None:
@@ -115,25 +74,28 @@ def config_values(data: bytes) -> None:
     lines: list[str] = []
     for kind, what in zip(data[::2], data[1::2], strict=False):
         if kind % 5 == 0:
-            lines.append(TABLES[what % len(TABLES)])
+            lines.append(HEADERS[what % len(HEADERS)])
         else:
             lines.append(f"{KEYS[kind % len(KEYS)]} = {VALUES[what % len(VALUES)]}")
     _judge("\n".join(lines))
 
 
 def _judge(text: str) -> None:
-    try:
-        cluster = decode(text, source="cluster.toml")
-    except ConfigError as error:
-        _insist(error)
-    else:
-        assert cluster.virtual_servers
-        warnings_of(cluster, source="cluster.toml")
+    examined = examine(text, source="cluster.toml")
+    assert (examined.cluster is None) is bool(examined.problems)
+    for problem in (*examined.problems, *examined.warnings):
+        _insist(problem, text.removeprefix("\ufeff").split("\n"))
+    if examined.cluster:
+        assert examined.cluster.virtual_servers
+        assert repr(examined.cluster)  # every field of it is there
 
 
-def _insist(error: ConfigError) -> None:
-    assert error.problems
-    assert str(error)
+def _insist(problem: Problem, lines: list[str]) -> None:
+    assert problem.what
+    assert problem.rule
+    assert str(problem).isprintable() or "\t" in str(problem)
+    assert 1 <= problem.line <= len(lines)
+    assert 1 <= problem.column <= len(lines[problem.line - 1]) + 1
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -62,7 +62,8 @@ seccomp_sandbox=NO
 pasv_min_port={first}
 pasv_max_port={last}
 connect_from_port_20=NO
-xferlog_enable=NO
+xferlog_enable=YES
+vsftpd_log_file={work}/transfers.log
 max_clients={most}
 max_per_ip={most}
 ftpd_banner={name}
@@ -82,7 +83,7 @@ Group {group}
 AuthOrder mod_auth_unix.c
 UseReverseDNS off
 WtmpLog off
-TransferLog none
+TransferLog {work}/transfers.log
 SystemLog {work}/proftpd.log
 PidFile {work}/proftpd.pid
 ScoreboardFile {work}/proftpd.scoreboard

@@ -1,5 +1,5 @@
 #!/bin/sh
-# venv.sh DIRECTORY WHAT: a virtual environment with this package in it. On Debian python3-venv is a package of its own.
+# venv.sh DIRECTORY WHAT: a virtual environment with this package in it, and the versions of constraints.txt. On Debian python3-venv is a package of its own.
 set -eu
 venv=$1 what=$2
 python=${PYTHON:-python3}
@@ -19,4 +19,4 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     DEBIAN_FRONTEND=noninteractive $root apt-get install -qq -y --no-install-recommends python3-venv
 fi
 [ -x "$venv/bin/pip" ] || "$python" -m venv "$venv"
-"$venv/bin/pip" install --quiet --disable-pip-version-check --editable "$what"
+"$venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt --editable "$what"

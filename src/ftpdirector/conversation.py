@@ -33,6 +33,11 @@ class Conversation:
         self._reader, self._writer = await asyncio.open_connection(str(self.server.address), self.server.port)
 
     @property
+    def is_connected(self) -> bool:
+        """Whether the connection once stood."""
+        return self._writer is not None
+
+    @property
     def local(self) -> Endpoint:
         """This side's address and port."""
         assert self._writer is not None  # noqa: S101 - connect() came first

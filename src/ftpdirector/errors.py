@@ -22,25 +22,37 @@ class DirectorError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with a cluster file: where, what, and what would be right."""
+    """One thing that is wrong with a cluster file: where, what, and what would be right.
 
-    where: str
+    `line` and `column` count from 1, a column in characters; 0 where there is none (a file that cannot be read).
+    """
+
+    where: str = ""
+    """Which setting: `virtual_server "ftp": port`; empty for the file as a whole."""
     what: str
     remedy: str = ""
     rule: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    excerpt: str = ""
+    """The line itself, without what a terminal would obey."""
 
     def __str__(self) -> str:
-        """One line for a person."""
-        return f"{self.where}: {self.what}" + (f"; {self.remedy}" if self.remedy else "")
+        """One line for a person: `cluster.toml:7:8: virtual_server "ftp": port: 0 cannot be used; write at least 1`."""
+        place = ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
+        said = self.what + (f"; {self.remedy}" if self.remedy else "")
+        return ": ".join(part for part in (place, self.where, said) if part)
 
 
 class ConfigError(DirectorError):
-    """A cluster file that cannot be used; `problems` lists all of them, not the first."""
+    """A cluster file that cannot be used; `problems` lists all of them, `warnings` what is valid but risky in it."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        """Keep the problems; the text is one line a problem."""
+    def __init__(self, problems: Sequence[Problem], warnings: Sequence[Problem] = ()) -> None:
+        """Keep both; the text is one line a problem."""
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
 
 
 class ProtocolError(DirectorError):

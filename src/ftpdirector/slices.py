@@ -28,7 +28,7 @@ class Slice:
 
 def group_of(virtual: VirtualServer) -> Group:
     """Virtual servers with an equal group share their slices."""
-    return (tuple(sorted(virtual.addresses, key=lambda one: one.version)), virtual.passive_ports)
+    return (tuple(sorted(virtual.addresses, key=lambda address: address.version)), virtual.passive_ports)
 
 
 def slices_of(cluster: Cluster, virtual: VirtualServer) -> tuple[Slice, ...]:
@@ -41,16 +41,16 @@ def slices_of(cluster: Cluster, virtual: VirtualServer) -> tuple[Slice, ...]:
 
 def slice_of(cluster: Cluster, virtual: VirtualServer, server: RealServer) -> Slice:
     """The slice of one real server; KeyError if it is not behind this virtual server."""
-    for one in slices_of(cluster, virtual):
-        if one.server.address == server.address:
-            return one
+    for assigned in slices_of(cluster, virtual):
+        if assigned.server.address == server.address:
+            return assigned
     raise KeyError(server.name)
 
 
 def sharing(cluster: Cluster, virtual: VirtualServer) -> tuple[VirtualServer, ...]:
     """The virtual servers that share this one's slices, itself among them, in the order of the file."""
     group = group_of(virtual)
-    return tuple(one for one in cluster.virtual_servers if group_of(one) == group)
+    return tuple(virtual for virtual in cluster.virtual_servers if group_of(virtual) == group)
 
 
 def groups_of(cluster: Cluster) -> Mapping[Group, tuple[VirtualServer, ...]]:
@@ -108,10 +108,12 @@ def _free_mark(mark: int, after: dict[int, int]) -> int:
 def moved(before: Cluster, after: Cluster) -> Iterator[tuple[VirtualServer, Slice, Slice]]:
     """Real servers whose slice another cluster file would move: virtual server, slice had, slice to come."""
     had = {
-        (group[0], one.server.address): one for group, virtuals in groups_of(before).items() for one in assign(virtuals)
+        (group[0], assigned.server.address): assigned
+        for group, virtuals in groups_of(before).items()
+        for assigned in assign(virtuals)
     }
     for (addresses, _), virtuals in groups_of(after).items():
-        for one in assign(virtuals):
-            old = had.get((addresses, one.server.address))
-            if old is not None and old.ports != one.ports:
-                yield virtuals[0], old, one
+        for assigned in assign(virtuals):
+            old = had.get((addresses, assigned.server.address))
+            if old is not None and old.ports != assigned.ports:
+                yield virtuals[0], old, assigned

@@ -27,8 +27,8 @@ class Override(StrEnum):
     DRAIN = "drain"
 
 
-class Telling(StrEnum):
-    """What somebody who tells another director of connections does now."""
+class Replication(StrEnum):
+    """What a program that replicates connections to another director does now."""
 
     SENDS = "sends"
     RECEIVES = "receives"
@@ -45,6 +45,10 @@ class Verdict:
     reason: str = "not probed yet"
     since_s: float = 0.0
     last_probe_duration_s: float = 0.0
+    undecided: str = ""
+    """Why the last probe could not tell (the director lacked something), so that the verdict stayed; else empty."""
+    undecided_total: dict[str, int] = field(default_factory=dict[str, int])
+    """Probes that could not tell, by cause, in words that are label values: `open_files`, `local_ports` ..."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +118,8 @@ class Snapshot:
     """Which of several directors this host is; empty where there is one."""
     is_active: bool | None = None
     """Whether this host holds the virtual addresses; None where there is one director."""
-    telling: dict[str, Telling] = field(default_factory=dict[str, Telling])
-    """By name of who tells the other director of connections."""
+    replication: dict[str, Replication] = field(default_factory=dict[str, Replication])
+    """By the name of the program that replicates connections to the other director."""
     workers_running: int = 0
     """Worker processes that serve now; 0 where no connection passes the director."""
     notes: tuple[str, ...] = ()

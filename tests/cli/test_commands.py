@@ -86,7 +86,7 @@ def test_run_with_a_broken_file_says_all_of_it(file: Path) -> None:
     file.write_text(file.read_text() + 'weight = "x"\nslise = 3\n')
     done = ftpdirector("run", file, "--socket", file.with_suffix(".sock"))
     assert done.returncode == 1
-    assert len([line for line in done.stderr.splitlines() if line.startswith("ftpdirector: cluster.toml")]) == 2
+    assert len([line for line in done.stderr.splitlines() if line.startswith(f"ftpdirector: {file}:")]) == 2
 
 
 @pytest.mark.parametrize("words", [["status"], ["reload"], ["drain", "alpha"], ["enable", "alpha"]])
@@ -109,6 +109,19 @@ def test_the_module_is_the_command() -> None:
         [sys.executable, "-m", "ftpdirector", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"ftpdirector {__version__}\n"
+
+
+def test_the_demo_without_its_extra_says_what_to_install() -> None:
+    """pyftpdlib is in the extra `demo` alone; every other command works without it."""
+    without = "import sys; sys.modules['pyftpdlib'] = None; from ftpdirector.cli import execute; sys.exit(execute(%r))"
+    done = subprocess.run(
+        [sys.executable, "-c", without % ["demo", "--check"]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("pip install 'ftpdirector[demo]'")
+    assert "Traceback" not in done.stderr
+    done = subprocess.run([sys.executable, "-c", without % ["--help"]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_demo_verifies_every_mode_through_itself() -> None:

@@ -32,7 +32,7 @@ name = "alpha"
 address = "198.51.100.11"
 """
 
-ALPHA = 'c.toml: virtual_server "ftp": real_server "alpha"'
+ALPHA = 'virtual_server "ftp": real_server "alpha"'
 
 
 def problems(text: str) -> list[str]:
@@ -74,7 +74,7 @@ def test_addresses_of_both_families_may_be_listed() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ("weigth = 3", f'{ALPHA}: weigth: is not a key of the cluster file; did you mean "weight"?'),
+        ("weigth = 3", f'c.toml:8:1: {ALPHA}: weigth: is not a key of the cluster file; did you mean "weight"?'),
         ("weight = 70000", f"{ALPHA}: weight: 70000 cannot be used; write at most 65535"),
         ('weight = "3"', "write a whole number without quotation marks"),
         ("weight = true", "write a whole number without quotation marks"),
@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="directory"):
         load(tmp_path)
     (tmp_path / "latin.toml").write_bytes(b'engine = "proxy"\n# \xe4\n')
-    with pytest.raises(ConfigError, match=r"latin\.toml:2: is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"latin\.toml:2:3: is not UTF-8"):
         load(tmp_path / "latin.toml")
 
 

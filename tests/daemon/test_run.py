@@ -118,6 +118,7 @@ def test_clients_are_spread_over_the_real_servers(house: House) -> None:
         assert it.end() == 0
 
 
+@pytest.mark.long
 def test_a_drained_server_gets_no_new_session_and_keeps_its_own(house: House) -> None:
     with director(house.file) as it:
         ftp = house.ftp()
@@ -387,6 +388,7 @@ def test_a_probes_password_is_in_no_log_and_no_process_list(house: House, tmp_pa
         assert "secret" not in it.text.replace(str(secret), "")
 
 
+@pytest.mark.long
 def test_hundreds_of_virtual_servers_start(house: House) -> None:
     """More listening sockets than a socket pair holds at a time are handed to each worker."""
     real = house.reals["alpha"].endpoint
@@ -406,6 +408,7 @@ def test_hundreds_of_virtual_servers_start(house: House) -> None:
         assert it.end() == 0
 
 
+@pytest.mark.long
 def test_an_address_that_is_not_here_yet_can_be_served(house: House) -> None:
     """A standby director waits with the floating address (IP_FREEBIND)."""
     house.file.write_text(house.file.read_text().replace('address = "127.0.0.1"', 'address = "192.0.2.10"', 1))

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from tests.explain.command import explain
-from tests.explain.scenes import EXAMPLES
+from tests.explain.examples import EXAMPLES
 
 EXAMPLE = {path.stem: str(path) for path in EXAMPLES}
 

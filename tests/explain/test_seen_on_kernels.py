@@ -10,18 +10,18 @@ from dataclasses import replace
 
 import pytest
 
-from ftpdirector.explain.arrangement import Arrangement, Lookup
+from ftpdirector.explain.data_path import DataPath, Lookup
+from ftpdirector.explain.example import Example
 from ftpdirector.explain.explanation import verdict_of
-from ftpdirector.explain.scene import Scene
-from ftpdirector.explain.way import Mode, Reason
+from ftpdirector.explain.path import Mode, Reason
 from ftpdirector.model import Engine, ForwardingMethod, Placement, ServerSoftware
-from tests.explain.scenes import made
+from tests.explain.examples import made
 
 Seen = tuple[str, str, str, str]
 YES = ""
 SNAT = Reason.SOURCE_NOT_TRANSLATED
 
-PERSISTENT = Arrangement(
+PERSISTENT = DataPath(
     engine=Engine.IPVS,
     forwarding=ForwardingMethod.NAT,
     lookup=Lookup.MARK,
@@ -33,9 +33,9 @@ PERSISTENT = Arrangement(
 ANNOUNCED = replace(PERSISTENT, announces_virtual=True)
 UNTRACKED_HELPER = replace(PERSISTENT, helper=True)
 HELPER = replace(UNTRACKED_HELPER, tracked=True)
-BY_PORT = Arrangement(engine=Engine.IPVS, forwarding=ForwardingMethod.NAT, lookup=Lookup.PORT, tracked=False)
+BY_PORT = DataPath(engine=Engine.IPVS, forwarding=ForwardingMethod.NAT, lookup=Lookup.PORT, tracked=False)
 
-TABLE: dict[str, tuple[Arrangement, Seen]] = {
+TABLE: dict[str, tuple[DataPath, Seen]] = {
     "nothing but the mark": (PERSISTENT, (Reason.REAL_ADDRESS_ANNOUNCED, YES, SNAT, SNAT)),
     "pasv_address": (ANNOUNCED, (YES, YES, SNAT, SNAT)),
     "pasv_address and SNAT": (replace(ANNOUNCED, translates_source=True, tracked=True), (YES, YES, YES, YES)),
@@ -74,21 +74,21 @@ TABLE: dict[str, tuple[Arrangement, Seen]] = {
 }
 
 
-def verdicts(scene: Scene, *, tls: bool = False) -> Seen:
-    pasv, epsv, port, eprt = (verdict_of(scene, mode, tls=tls).reason for mode in Mode)
+def verdicts(example: Example, *, tls: bool = False) -> Seen:
+    pasv, epsv, port, eprt = (verdict_of(example, mode, tls=tls).reason for mode in Mode)
     return pasv, epsv, port, eprt
 
 
 @pytest.mark.parametrize("row", TABLE)
 def test_ipvs(row: str) -> None:
-    stands, seen = TABLE[row]
-    placement = Placement.SLICES if stands.slices else Placement.PERSISTENCE
-    assert verdicts(replace(made(Engine.IPVS, placement), stands=stands)) == seen
+    data_path, seen = TABLE[row]
+    placement = Placement.SLICES if data_path.slices else Placement.PERSISTENCE
+    assert verdicts(replace(made(Engine.IPVS, placement), data_path=data_path)) == seen
 
 
 def test_the_row_of_slices_is_what_a_cluster_file_stands_for() -> None:
-    stands, _ = TABLE["slices"]
-    assert made(Engine.IPVS).stands == replace(stands, tracked=True, translates_any_port=True)
+    data_path, _ = TABLE["slices"]
+    assert made(Engine.IPVS).data_path == replace(data_path, tracked=True, translates_any_port=True)
 
 
 @pytest.mark.parametrize("placement", [Placement.PERSISTENCE, Placement.HELPER])
@@ -97,14 +97,14 @@ def test_the_classic_placements_work_as_a_cluster_file_has_them(placement: Place
 
 
 def test_helper_under_nftables_serves_plain_ftp_only() -> None:
-    scene = made(Engine.NFTABLES, Placement.HELPER)
-    assert verdicts(scene) == (YES, YES, YES, YES)
-    assert set(verdicts(scene, tls=True)) == {Reason.TLS_HIDES_PORT}
+    example = made(Engine.NFTABLES, Placement.HELPER)
+    assert verdicts(example) == (YES, YES, YES, YES)
+    assert set(verdicts(example, tls=True)) == {Reason.TLS_HIDES_PORT}
 
 
 def test_helper_under_nftables_does_not_rewrite_the_virtual_address() -> None:
-    scene = made(Engine.NFTABLES, Placement.HELPER)
-    announced = replace(scene, stands=replace(scene.stands, announces_virtual=True))
+    example = made(Engine.NFTABLES, Placement.HELPER)
+    announced = replace(example, data_path=replace(example.data_path, announces_virtual=True))
     assert verdicts(announced) == (Reason.HELPER_LED_ASTRAY, YES, YES, YES)
 
 
@@ -117,9 +117,9 @@ def test_pyftpdlib_compares_the_address_that_the_helper_wrote_as_text() -> None:
     """IPv6 EPRT: answered with 501. EPSV works, and so does EPRT without the helper."""
 
     def eprt(placement: Placement, software: ServerSoftware) -> str:
-        scene = made(Engine.NFTABLES, placement, version=6, software=software)
-        assert verdict_of(scene, Mode.EPSV).works
-        return verdict_of(scene, Mode.EPRT).reason
+        example = made(Engine.NFTABLES, placement, version=6, software=software)
+        assert verdict_of(example, Mode.EPSV).works
+        return verdict_of(example, Mode.EPRT).reason
 
     assert eprt(Placement.HELPER, ServerSoftware.PYFTPDLIB) == Reason.PORT_REFUSED
     assert eprt(Placement.HELPER, ServerSoftware.VSFTPD) == YES
@@ -136,20 +136,20 @@ def test_fullnat_without_the_helper_has_port_refused() -> None:
 
 
 def test_dr_with_slices_needs_a_data_port_inside_the_slice() -> None:
-    scene = made(Engine.IPVS, forwarding=ForwardingMethod.DR)
-    assert verdicts(scene) == (YES, YES, YES, YES)
-    from_20 = replace(scene, stands=replace(scene.stands, from_data_port=False))
+    example = made(Engine.IPVS, forwarding=ForwardingMethod.DR)
+    assert verdicts(example) == (YES, YES, YES, YES)
+    from_20 = replace(example, data_path=replace(example.data_path, from_data_port=False))
     lost = Reason.ANSWER_FINDS_NO_ENTRY
     assert verdicts(from_20) == (YES, YES, lost, lost)
 
 
 def test_a_stateful_filter_without_vs_conntrack_kills_the_control_connection() -> None:
-    scene = made(Engine.IPVS)
-    filtered = replace(scene, stands=replace(scene.stands, let_pass=False))
+    example = made(Engine.IPVS)
+    filtered = replace(example, data_path=replace(example.data_path, let_pass=False))
     assert set(verdicts(filtered)) == {Reason.DROPPED_AS_INVALID}
 
 
 def test_a_port_in_the_service_of_a_slice_breaks_passive_mode() -> None:
-    scene = made(Engine.IPVS)
-    with_port = replace(scene, stands=replace(scene.stands, slice_port_kept=False))
+    example = made(Engine.IPVS)
+    with_port = replace(example, data_path=replace(example.data_path, slice_port_kept=False))
     assert verdicts(with_port) == (Reason.WRONG_PORT, Reason.WRONG_PORT, YES, YES)

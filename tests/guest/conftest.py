@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lab.guest import run
 
-from tests.guest.byhand import NO_CONTROL, NO_TRANSFER, TIME_OUT, Recipe
+from tests.guest.manual_recipes import NO_CONTROL, NO_TRANSFER, TIME_OUT, Recipe
 from tests.guest.recipe_table import ROWS, STEPS, TRAPS
 from tests.guest.shared import once
 

@@ -175,7 +175,7 @@ def said_by(name: str) -> dict[str, Any]:
     try:
         until(lambda: on(name, "status", "--json")[0] == 0, f"{name} runs")
         status = json.loads(on(name, "status", "--json")[1])
-        return {"director": status["director"], "is_active": status["is_active"], "telling": status["telling"]}
+        return {"director": status["director"], "is_active": status["is_active"], "replication": status["replication"]}
     finally:
         os.kill(child, signal.SIGTERM)
         os.waitpid(child, 0)

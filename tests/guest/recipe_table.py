@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from lab.guest.topology import VIRTUAL
 
-from tests.guest import byhand
-from tests.guest.byhand import (
+from tests.guest import manual_recipes
+from tests.guest.manual_recipes import (
     ANNOUNCED,
     BOTH,
     CT_STATE,
@@ -50,22 +50,22 @@ ROWS: list[tuple[Recipe, tuple[str, ...]]] = [
             name="not persistent, pasv_address",
             settings=servers(ANNOUNCED),
             nft=table(BOTH),
-            services=byhand.NOT_PERSISTENT,
+            services=manual_recipes.NOT_PERSISTENT,
         ),
-        (byhand.WRONG_SERVER, byhand.WRONG_SERVER, TIME_OUT, TIME_OUT),
+        (manual_recipes.WRONG_SERVER, manual_recipes.WRONG_SERVER, TIME_OUT, TIME_OUT),
     ),
     (
         Recipe(
             name="CT helper and SNAT, no ip_vs_ftp",
             settings=PLAIN,
-            nft=table(BOTH, SNAT, byhand.CT_HELPER),
+            nft=table(BOTH, SNAT, manual_recipes.CT_HELPER),
             services=PERSISTENT,
         ),
         (REAL_ADDRESS, YES, YES, YES),
     ),
     (
-        Recipe(name="port 21 alone, no helper", settings=PLAIN, services=byhand.BY_PORT_21),
-        (REAL_ADDRESS, byhand.BY_DIRECTOR, TIME_OUT, TIME_OUT),
+        Recipe(name="port 21 alone, no helper", settings=PLAIN, services=manual_recipes.BY_PORT_21),
+        (REAL_ADDRESS, manual_recipes.BY_DIRECTOR, TIME_OUT, TIME_OUT),
     ),
     (
         Recipe(
@@ -81,19 +81,22 @@ ROWS: list[tuple[Recipe, tuple[str, ...]]] = [
         replace(helped("ip_vs_ftp without conntrack but vs.conntrack"), sysctls={"ipv4/vs/conntrack": 1}),
         (REAL_ADDRESS, YES, YES, YES),
     ),
-    (helped("ip_vs_ftp and a nat rule", byhand.MASQUERADE), (YES, YES, YES, YES)),
-    (replace(helped("ip_vs_ftp and -m conntrack"), iptables=[byhand.M_CONNTRACK]), (YES, YES, YES, YES)),
+    (helped("ip_vs_ftp and a nat rule", manual_recipes.MASQUERADE), (YES, YES, YES, YES)),
+    (replace(helped("ip_vs_ftp and -m conntrack"), iptables=[manual_recipes.M_CONNTRACK]), (YES, YES, YES, YES)),
     (helped("ip_vs_ftp and ct state", CT_STATE), (YES, YES, YES, YES)),
     (
         replace(helped("ip_vs_ftp, only port 21 marked"), nft=table(marks("21"), CT_STATE)),
         (YES, YES, YES, YES),
     ),
-    (replace(helped("ip_vs_ftp, not persistent", CT_STATE), services=byhand.NOT_PERSISTENT), (YES, YES, YES, YES)),
+    (
+        replace(helped("ip_vs_ftp, not persistent", CT_STATE), services=manual_recipes.NOT_PERSISTENT),
+        (YES, YES, YES, YES),
+    ),
     (
         replace(
             helped("ip_vs_ftp, only port 21, not persistent"),
             nft=table(marks("21"), CT_STATE),
-            services=byhand.NOT_PERSISTENT,
+            services=manual_recipes.NOT_PERSISTENT,
         ),
         (YES, YES, YES, YES),
     ),
@@ -106,7 +109,7 @@ ROWS: list[tuple[Recipe, tuple[str, ...]]] = [
         (TIME_OUT, YES, YES, YES),
     ),
     (
-        Recipe(name="port 21 alone, ip_vs_ftp", settings=PLAIN, services=byhand.BY_PORT_21, ip_vs_ftp=True),
+        Recipe(name="port 21 alone, ip_vs_ftp", settings=PLAIN, services=manual_recipes.BY_PORT_21, ip_vs_ftp=True),
         (YES, YES, YES, YES),
     ),
     (sliced("slices, IPv6", version=6), (YES, YES)),
@@ -114,11 +117,11 @@ ROWS: list[tuple[Recipe, tuple[str, ...]]] = [
         Recipe(
             name="ip_vs_ftp and ct state, IPv6",
             settings=PLAIN,
-            nft=table(marks("21", byhand.RANGE, version=6), CT_STATE, version=6),
+            nft=table(marks("21", manual_recipes.RANGE, version=6), CT_STATE, version=6),
             services=service("-f 21", "-p 300", version=6),
             ip_vs_ftp=True,
             version=6,
-            modes=byhand.EXTENDED,
+            modes=manual_recipes.EXTENDED,
         ),
         (YES, YES),
     ),
@@ -135,13 +138,16 @@ TRAPS: list[tuple[Recipe, tuple[str, ...]]] = [
             sysctls={"ipv4/vs/conntrack": 0},
             modes=["PASV"],
         ),
-        (byhand.NO_CONTROL + TIME_OUT,),
+        (manual_recipes.NO_CONTROL + TIME_OUT,),
     ),
     (
         replace(sliced("slices, INVALID dropped, vs.conntrack 1", DROP_INVALID), sysctls={"ipv4/vs/conntrack": 1}),
         (YES, YES, YES, YES),
     ),
-    (sliced("slices with a real port", slice_port=21), (byhand.NO_TRANSFER, byhand.NO_TRANSFER, YES, YES)),
+    (
+        sliced("slices with a real port", slice_port=21),
+        (manual_recipes.NO_TRANSFER, manual_recipes.NO_TRANSFER, YES, YES),
+    ),
     (sliced("slices, real port 2121", port=2121), (YES, YES, YES, YES)),
     (
         replace(
@@ -150,7 +156,7 @@ TRAPS: list[tuple[Recipe, tuple[str, ...]]] = [
             services=service("-f 21", "-p 300", port=2121),
             port=2121,
         ),
-        (byhand.NO_CONTROL + "refused",) * 4,
+        (manual_recipes.NO_CONTROL + "refused",) * 4,
     ),
 ]
 """As the rows above, but for what no administrator means to write."""

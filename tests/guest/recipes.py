@@ -1,7 +1,7 @@
 """In the guest: configurations as an administrator writes them by hand, each on a director of its own.
 
 Started by `lab.guest.run.scenario` with a list of recipes; returns {name: {mode: what the strict client says}} and, for
-those with steps, {name: {step: ...}}. A recipe is a value of `tests.guest.byhand.Recipe` as JSON. This module
+those with steps, {name: {step: ...}}. A recipe is a value of `tests.guest.manual_recipes.Recipe` as JSON. This module
 expects nothing: what holds is said by the tests that read its results.
 """
 

@@ -33,7 +33,7 @@ def test_both_are_applied_and_the_one_with_the_higher_priority_serves(
         {
             "director": name,
             "is_active": name == "director-a",
-            "telling": ({"IPVS sync daemon": word} if by_ipvs else {}) | {"conntrackd": "runs"},
+            "replication": ({"IPVS sync daemon": word} if by_ipvs else {}) | {"conntrackd": "runs"},
         }
         for name, word in (("director-a", "sends"), ("director-b", "receives"))
     ]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lab.guest.topology import SERVERS
 
-from tests.guest.byhand import WRONG_SERVER, outcome
+from tests.guest.manual_recipes import WRONG_SERVER, outcome
 from tests.guest.recipe_table import ROWS, STEPS, TRAPS
 from tests.guest.shared import NEEDS_GUEST
 

@@ -13,7 +13,7 @@ from lab.guest.directors import inside
 from lab.guest.strict_client import attempt
 from lab.guest.topology import SIZE, VIRTUAL, Servers
 
-from tests.guest.byhand import sliced
+from tests.guest.manual_recipes import sliced
 
 PAIR = {"director-a": 2, "director-b": 3}
 PATIENCE_S = 20.0

@@ -7,11 +7,11 @@ import os
 import pwd
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lab import readable
 from lab.netns.hosts import Network
 
 from tests.directors import COMMAND, Director
@@ -28,17 +28,10 @@ _ONE_RIGHT = (
 
 def missing() -> str:
     """Why no director can run here without root; empty when it can."""
-    if shutil.which("setpriv") is None:
-        return "not installed: setpriv (util-linux)"
-    seen = subprocess.run(
-        ["setpriv", f"--reuid={NOBODY.pw_uid}", "--clear-groups", sys.executable, "-c", "import ftpdirector"],
-        capture_output=True,
-        check=False,
-    )
-    return "" if seen.returncode == 0 else "nobody cannot read this checkout"
+    return "" if shutil.which("setpriv") else "not installed: setpriv (util-linux)"
 
 
-class Site:
+class DirectorHost:
     """A director's host: its files, which are nobody else's, and its daemon."""
 
     def __init__(self, hosts: Network, work: Path) -> None:
@@ -67,7 +60,8 @@ class Site:
     def running(self) -> Iterator[Director]:
         """The daemon, as nobody with CAP_NET_ADMIN; killed when the block ends."""
         with self.hosts.director.inside():
-            director = Director(self.file, self.socket, before=_ONE_RIGHT)
+            reachable = readable.for_everyone([readable.CHECKOUT, *readable.interpreter(), self.work])
+            director = Director(self.file, self.socket, before=(*reachable, *_ONE_RIGHT))
         try:
             director.wait_for("ready")
             yield director
@@ -84,8 +78,8 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(hosts: Network) -> Iterator[Site]:
+def director_host(hosts: Network) -> Iterator[DirectorHost]:
     """Not below pytest's own directory, which is closed to others."""
     with tempfile.TemporaryDirectory(prefix="ftpdirector-site-") as base:
         Path(base).chmod(0o755)
-        yield Site(hosts, Path(base))
+        yield DirectorHost(hosts, Path(base))

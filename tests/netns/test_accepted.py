@@ -13,15 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from lab.netns.hosts import Host, missing
 
-from ftpdirector.change.plan import Item, Key, Kind
+from ftpdirector.change.plan import Desired, ResourceId, ResourceKind
+from ftpdirector.change.resources import Place, read_actual, shown, write_value
 from ftpdirector.change.setup import TABLE
-from ftpdirector.change.things import Place, look, put, shown
 from ftpdirector.config.decode import load
 from ftpdirector.engines.ipvs.nft import format_nft
 from ftpdirector.engines.ipvs.rules import rules_of
 from ftpdirector.engines.nftables.compile import compile_table
 from ftpdirector.model import Cluster
-from ftpdirector.nft.transaction import boot_file
+from ftpdirector.nft.transaction import boot_file, transaction
+from ftpdirector.state import Override
 from ftpdirector.wanted import Wanted, want
 from tests.engines.nftables.clusters import wanteds
 from tests.netns.table import boot, change, listed
@@ -76,25 +77,40 @@ def test_any_change_is_accepted_and_leaves_what_a_boot_makes(host: Host, one: Wa
     assert listed(host) == due
 
 
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanteds(), wanteds())
+def test_of_two_changes_of_one_state_the_second_is_refused(host: Host, one: Wanted, other: Wanted) -> None:
+    before, first = compile_table(one), compile_table(other)
+    second = compile_table(want(one.cluster, {}, dict.fromkeys(one.offers, Override.DRAIN)))
+    late = transaction(before, second)
+    if not transaction(before, first) or not late:
+        return
+    boot(host, before)
+    change(host, before, first)
+    there = listed(host)
+    assert host.run("nft", "--file", "-", given=late, check=False).returncode
+    assert listed(host) == there
+
+
 @pytest.mark.parametrize("engine", ["ipvs", "nftables"])
 def test_apply_and_its_undoing_leave_what_a_boot_makes(host: Host, engine: str) -> None:
     """From each example's rules to each other's, and back by the listing that was kept; packets' elements stay."""
-    place, key = Place(), Key(Kind.NFT, TABLE)
+    place, key = Place(), ResourceId(ResourceKind.NFT, TABLE)
     clusters = [load(path).cluster for path in sorted(EXAMPLES[0].parent.glob(f"{engine}-*.toml"))]
     texts = [compile_for[engine](cluster) for cluster in clusters]
     with host.inside():
-        put(place, key, None, None)
+        write_value(place, key, None, None)
         for first, second in itertools.permutations(texts, 2):
-            put(place, key, first, None)
-            before = look(place, key, None).value
-            assert before == shown(key, Item(value=first))
-            put(place, key, second, None)
-            assert look(place, key, None).value == shown(key, Item(value=second))
-            put(place, key, before, None)
-            assert look(place, key, None).value == before
+            write_value(place, key, first, None)
+            before = read_actual(place, key, None).value
+            assert before == shown(key, Desired(value=first))
+            write_value(place, key, second, None)
+            assert read_actual(place, key, None).value == shown(key, Desired(value=second))
+            write_value(place, key, before, None)
+            assert read_actual(place, key, None).value == before
         if engine == "nftables":
             host.nft("add element inet ftpdirector admitted_v4 { 203.0.113.11 . 198.51.100.11 timeout 900s }\n")
-            put(place, key, texts[0], None)
+            write_value(place, key, texts[0], None)
             assert "203.0.113.11" in host.run("nft", "list", "set", "inet", "ftpdirector", "admitted_v4").stdout
-        put(place, key, None, None)
-        assert look(place, key, None).value is None
+        write_value(place, key, None, None)
+        assert read_actual(place, key, None).value is None

@@ -18,7 +18,7 @@ from lab.netns.strict_client import RefusedError, Session
 
 from ftpdirector.slices import slices_of
 from tests.netns import director as here
-from tests.netns.director import Site, site
+from tests.netns.director import DirectorHost, director_host
 from tests.netns.table import cluster_of, listed, text_of
 
 WHY_NOT = servers.missing() or here.missing() or firewalls.missing()
@@ -52,8 +52,8 @@ def hosts() -> Iterator[Network]:
 
 
 @pytest.fixture
-def place(hosts: Network) -> Iterator[Site]:
-    with site(hosts) as made:
+def place(hosts: Network) -> Iterator[DirectorHost]:
+    with director_host(hosts) as made:
         made.write(text_of(NUMBERS))
         yield made
         hosts.director.nft("flush ruleset")
@@ -89,7 +89,7 @@ def cannot_transfer(hosts: Network, version: int, monkeypatch: pytest.MonkeyPatc
     return False
 
 
-def notes(place: Site, word: str = "plan") -> list[str]:
+def notes(place: DirectorHost, word: str = "plan") -> list[str]:
     """What a command says of others; the commands that belong to a note stand in its next lines."""
     said = place.command(word, str(place.file)).stderr
     return [one.rstrip("\n") for one in said.split("note: ")[1:]]
@@ -109,7 +109,7 @@ def allow(theirs: Firewall, said: list[str]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_said_allowed_reloaded_and_removed(
-    hosts: Network, place: Site, name: str, monkeypatch: pytest.MonkeyPatch
+    hosts: Network, place: DirectorHost, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their rules are there first."""
     with firewall(name, hosts.director) as theirs:
@@ -150,7 +150,7 @@ def test_said_allowed_reloaded_and_removed(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_firewall_that_comes_later_is_said_by_the_next_plan(
-    hosts: Network, place: Site, name: str, monkeypatch: pytest.MonkeyPatch
+    hosts: Network, place: DirectorHost, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our table is there first."""
     assert notes(place, "apply") == []
@@ -163,7 +163,7 @@ def test_a_firewall_that_comes_later_is_said_by_the_next_plan(
 
 
 @pytest.mark.parametrize("names", [("docker", "firewalld"), ("docker", "ufw")], ids=" and ".join)
-def test_two_firewalls(hosts: Network, place: Site, names: tuple[str, str]) -> None:
+def test_two_firewalls(hosts: Network, place: DirectorHost, names: tuple[str, str]) -> None:
     """What is said is typed line by line, although the reload of one takes rules of the other away."""
     place.apply()
     with firewall(names[0], hosts.director), firewall(names[1], hosts.director) as theirs:
@@ -206,7 +206,7 @@ _ASIDE = "-A FORWARD -p tcp -j ASIDE\n-A ASIDE -p tcp -m multiport --dports 20,2
     ids=["nft", "iptables", "a jump aside", "before translation"],
 )
 def test_a_rule_against_our_ports_is_said(
-    hosts: Network, place: Site, program: str, rules: str, words: str, monkeypatch: pytest.MonkeyPatch
+    hosts: Network, place: DirectorHost, program: str, rules: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     director = hosts.director
     place.apply()
@@ -242,7 +242,7 @@ _HARMLESS = """table inet site {
 """
 
 
-def test_what_harms_no_transfer_is_not_said(hosts: Network, place: Site) -> None:
+def test_what_harms_no_transfer_is_not_said(hosts: Network, place: DirectorHost) -> None:
     """Nothing of a transfer is for the director's host itself, so that its input chains are no matter."""
     place.apply()
     hosts.director.nft(_HARMLESS)

@@ -6,6 +6,7 @@ The daemon is nobody, with CAP_NET_ADMIN and nothing else.
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import threading
 import time
@@ -22,8 +23,8 @@ from lab.netns.strict_client import Session
 
 from ftpdirector.slices import slices_of
 from tests.netns import director as here
-from tests.netns.director import Site, site
-from tests.netns.table import cluster_of, count_of, text_of
+from tests.netns.director import DirectorHost, director_host
+from tests.netns.table import cluster_of, count_of, counted, listed, text_of
 
 WHY_NOT = servers.missing() or here.missing()
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
@@ -59,8 +60,8 @@ def hosts() -> Iterator[Network]:
 
 
 @pytest.fixture
-def place(hosts: Network) -> Iterator[Site]:
-    with site(hosts) as made:
+def place(hosts: Network) -> Iterator[DirectorHost]:
+    with director_host(hosts) as made:
         made.write(text_of(NUMBERS, (4,), check=CHECK))
         made.apply()
         yield made
@@ -123,7 +124,7 @@ def real_of(status: dict[str, object], name: str) -> dict[str, object]:
 
 def test_apply_again_changes_nothing_and_remove_leaves_nothing(hosts: Network) -> None:
     """Also while a director has set verdicts: those are its own."""
-    with site(hosts) as place:
+    with director_host(hosts) as place:
         place.write(text_of(NUMBERS, (4,), check=CHECK))
         assert place.command("plan", str(place.file)).returncode == 2
         place.apply()
@@ -148,14 +149,14 @@ def test_apply_again_changes_nothing_and_remove_leaves_nothing(hosts: Network) -
 
 
 def test_without_a_table_run_says_what_puts_it_there(hosts: Network) -> None:
-    with site(hosts) as place:
+    with director_host(hosts) as place:
         place.write(text_of(NUMBERS, (4,)))
         done = place.command("run", str(place.file), "--socket", str(place.socket))
     assert done.returncode == 1
     assert "ftpdirector apply FILE" in done.stderr.splitlines()[-1]
 
 
-def test_a_server_that_dies_gets_no_new_sessions_and_others_go_on(hosts: Network, place: Site) -> None:
+def test_a_server_that_dies_gets_no_new_sessions_and_others_go_on(hosts: Network, place: DirectorHost) -> None:
     with place.running() as director, session(hosts) as dead, session(hosts) as held:
         number = NAMES.index(dead.server) + 1
         hosts.servers[number - 1].nft(
@@ -175,7 +176,7 @@ def test_a_server_that_dies_gets_no_new_sessions_and_others_go_on(hosts: Network
         wait_until(lambda: name in chosen(hosts, 3))
 
 
-def test_a_drain_ends_with_the_last_session_and_breaks_none(hosts: Network, place: Site) -> None:
+def test_a_drain_ends_with_the_last_session_and_breaks_none(hosts: Network, place: DirectorHost) -> None:
     with place.running() as director:
         held = session(hosts)
         name = file_name(held.server)
@@ -193,7 +194,7 @@ def test_a_drain_ends_with_the_last_session_and_breaks_none(hosts: Network, plac
         wait_until(lambda: name in chosen(hosts, 3))
 
 
-def test_status_agrees_with_what_is_open(hosts: Network, place: Site) -> None:
+def test_status_agrees_with_what_is_open(hosts: Network, place: DirectorHost) -> None:
     with contextlib.ExitStack() as opened, place.running() as director:
         wait_until(lambda: director.status()["virtual_servers"][0]["sessions"] == 0)
         before = director.status()["virtual_servers"][0]["sessions_total"]
@@ -211,7 +212,9 @@ def test_status_agrees_with_what_is_open(hosts: Network, place: Site) -> None:
         }
 
 
-def test_sessions_and_bytes_are_counted_by_real_server_and_outlive_the_director(hosts: Network, place: Site) -> None:
+def test_sessions_and_bytes_are_counted_by_real_server_and_outlive_the_director(
+    hosts: Network, place: DirectorHost
+) -> None:
     with place.running() as director:
         before = director.status()["virtual_servers"][0]["real_servers"]
         with session(hosts) as one:
@@ -231,7 +234,9 @@ def test_sessions_and_bytes_are_counted_by_real_server_and_outlive_the_director(
     assert set(map(tuple, came.values())) == {(0, 0, 0)}
 
 
-def test_no_transfer_fails_when_the_director_is_killed_restarted_and_told_anew(hosts: Network, place: Site) -> None:
+def test_no_transfer_fails_when_the_director_is_killed_restarted_and_told_anew(
+    hosts: Network, place: DirectorHost
+) -> None:
     with load(hosts) as seen:
         with place.running() as director:
             time.sleep(1)
@@ -254,7 +259,7 @@ def test_no_transfer_fails_when_the_director_is_killed_restarted_and_told_anew(h
     assert seen["good"] > 50
 
 
-def test_the_gate_never_refuses_who_has_a_session(hosts: Network, place: Site) -> None:
+def test_the_gate_never_refuses_who_has_a_session(hosts: Network, place: DirectorHost) -> None:
     """In ten thousand transfers, before some of which the set has forgotten everybody, as after an hour of silence."""
     del place
     refused = count_of(hosts.director, "gate")
@@ -271,7 +276,7 @@ def test_the_gate_never_refuses_who_has_a_session(hosts: Network, place: Site) -
     assert count_of(hosts.director, "gate") == refused
 
 
-def test_persistence_is_kept_over_restart_apply_and_reload(hosts: Network, place: Site) -> None:
+def test_persistence_is_kept_over_restart_apply_and_reload(hosts: Network, place: DirectorHost) -> None:
     settings = {"persistence_timeout": "1h", "scheduler": "rr", "check": CHECK}
     place.write(text_of(NUMBERS, (4,), **settings))
     place.apply()
@@ -285,7 +290,7 @@ def test_persistence_is_kept_over_restart_apply_and_reload(hosts: Network, place
         assert set(chosen(hosts, 4)) == {kept}
 
 
-def test_a_server_with_enough_sessions_gets_no_more(hosts: Network, place: Site) -> None:
+def test_a_server_with_enough_sessions_gets_no_more(hosts: Network, place: DirectorHost) -> None:
     place.write(text_of(NUMBERS, (4,), check=CHECK, most=1))
     place.apply()
     with contextlib.ExitStack() as opened, place.running() as director:
@@ -300,7 +305,9 @@ def test_a_server_with_enough_sessions_gets_no_more(hosts: Network, place: Site)
 
 
 @pytest.mark.parametrize("settings", [{"scheduler": "wlc"}, {"scheduler": "mh", "persistence_timeout": "1h"}])
-def test_a_sorry_server_stands_in_and_keeps_its_sessions(hosts: Network, place: Site, settings: dict[str, str]) -> None:
+def test_a_sorry_server_stands_in_and_keeps_its_sessions(
+    hosts: Network, place: DirectorHost, settings: dict[str, str]
+) -> None:
     """Persistence does not keep a client with it either."""
     place.write(text_of(NUMBERS, (4,), check=CHECK, sorry=3, **settings))
     place.apply()
@@ -329,7 +336,7 @@ def withheld(hosts: Network) -> set[str]:
     return {f"real-{number}-4" for number in NUMBERS if f". {address_of(number, 4)}" in text}
 
 
-def test_lc_leads_new_sessions_to_who_has_fewest(hosts: Network, place: Site) -> None:
+def test_lc_leads_new_sessions_to_who_has_fewest(hosts: Network, place: DirectorHost) -> None:
     """One server holds many sessions: the next ones go elsewhere until the others have as many."""
     place.write(text_of(NUMBERS, (4,), check=CHECK, scheduler="lc"))
     place.apply()
@@ -350,7 +357,7 @@ def test_lc_leads_new_sessions_to_who_has_fewest(hosts: Network, place: Site) ->
 
 def test_wrr_keeps_its_weights_while_the_director_looks(hosts: Network) -> None:
     """Thousands of connections, the daemon at work beside them."""
-    with network(3) as made, site(made) as place:
+    with network(3) as made, director_host(made) as place:
         ends = {f"real-{number}-4": (made.servers[number - 1], address_of(number, 4), 21) for number in NUMBERS}
         with greeting(ends):
             place.write(text_of(NUMBERS, (4,), check=CHECK, scheduler="wrr", weights={1: 5, 2: 3, 3: 1}))
@@ -361,7 +368,7 @@ def test_wrr_keeps_its_weights_while_the_director_looks(hosts: Network) -> None:
         assert turns[f"real-{number}-4"] / 2_700 == pytest.approx(weight / 9, rel=0.02)
 
 
-def test_a_table_that_somebody_else_changed_is_taken_over_anew(hosts: Network, place: Site) -> None:
+def test_a_table_that_somebody_else_changed_is_taken_over_anew(hosts: Network, place: DirectorHost) -> None:
     """The boot file, loaded again beside a drain, offers all: within seconds the drain is true again."""
     with place.running() as director:
         assert director.ask("drain", "real-2-4").returncode == 0
@@ -370,3 +377,46 @@ def test_a_table_that_somebody_else_changed_is_taken_over_anew(hosts: Network, p
         assert withheld(hosts) == set()
         wait_until(lambda: withheld(hosts) == {"real-2-4"})
         assert "real-2-4" not in chosen(hosts, 6)
+
+
+def test_what_apply_changed_is_not_put_back_by_a_director_of_another_file(hosts: Network, place: DirectorHost) -> None:
+    """It says so, changes nothing, and goes on when it has the file too; the boot file of its own it takes over."""
+    with place.running() as director:
+        place.write(text_of(NUMBERS, (4,), check=CHECK, scheduler="sh"))
+        place.apply()
+        applied = listed(hosts.director)
+        director.wait_for("kernel_not_told")
+        assert director.ask("drain", "real-2-4").returncode == 0
+        time.sleep(2.0)  # twice as long as it takes to look and follow
+        assert [block for block in listed(hosts.director) if "dynamic" not in block] == [
+            block for block in applied if "dynamic" not in block
+        ]
+        assert director.ask("reload").returncode == 0
+        wait_until(lambda: withheld(hosts) == {"real-2-4"})
+    assert place.command("plan", str(place.file)).stdout == "nothing to change\n"
+
+
+def test_a_table_with_the_set_names_of_version_0_1_is_changed_in_one_transaction(
+    hosts: Network, place: DirectorHost
+) -> None:
+    """By `apply` and by a director that starts: sessions keep their data connections, no old name is left."""
+    names = {
+        "sessions": "served", "accepted_v": "made_v", "bytes_to_clients_v": "down_v", "bytes_to_servers_v": "up_v",
+    }  # fmt: skip
+    for change in ("apply", "run"):
+        text = (place.work / "etc/ftpdirector/ftpdirector.nft").read_text()
+        for name, old in names.items():
+            text = re.sub(rf"(set |@){name}(?=[46]? |[46]?\n)", rf"\g<1>{old}", text)
+        hosts.director.nft(re.sub(r"state_[0-9a-f]{8}_", "state_", text))
+        assert counted(hosts.director, "served") == 0
+        with session(hosts) as held:
+            if change == "apply":
+                place.apply()
+            else:
+                with place.running():
+                    wait_until(lambda: "set served" not in "".join(listed(hosts.director)))
+            for mode in ("PASV", "PORT"):
+                held.retrieve(mode)
+        found = "".join(listed(hosts.director))
+        assert not re.findall(r"set (served|made|down|up)\b", found)
+        assert counted(hosts.director, "bytes_to_clients_v4") > 0

@@ -1,4 +1,7 @@
-"""The fake and the kernel say yes to the same transactions and no to the same, of those that are wrong in one place."""
+"""The fake and the kernel say yes to the same transactions and no to the same, of those that are wrong in one place.
+
+The fake is frozen, so that only another kernel can make a difference: for `make test-all`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tests.nft.fake import Fake, RefusedError, boot
 from tests.nft.language import UnknownError
 from tests.nft.test_fake import histories
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(missing()), reason=missing())]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
 
 BASE = """\
 add table inet t

@@ -30,6 +30,7 @@ from tests.engines.nftables.flows import (
     Datagram,
     Drain,
     Due,
+    FlowWorld,
     Forged,
     Forget,
     Lapse,
@@ -37,7 +38,6 @@ from tests.engines.nftables.flows import (
     Say,
     Step,
     Stray,
-    World,
     due,
     through,
 )
@@ -81,10 +81,10 @@ def kernel(hosts: Network) -> Iterator[Monitor]:
 
 @pytest.mark.parametrize(("row", "version"), CASES)
 def test_the_kernel_does_the_same(hosts: Network, kernel: Monitor, row: Row, version: int) -> None:
-    site = Site(hosts, kernel, World(row, version, next(_FIRST_PORTS)))
-    last = site.carry_out()
+    row_on_hosts = RowOnHosts(hosts, kernel, FlowWorld(row, version, next(_FIRST_PORTS)))
+    last = row_on_hosts.carry_out()
     assert last is not None
-    assert (site.world.names.seen(last), through(last.passed)) == (row.sees, row.through)
+    assert (row_on_hosts.world.names.seen(last), through(last.passed)) == (row.sees, row.through)
 
 
 HOSTS = ("client", "stranger", "third")
@@ -132,7 +132,7 @@ def test_the_kernel_does_the_same_whatever_comes(
 ) -> None:
     steps = [one for place, one in enumerate(steps) if not isinstance(one, Say) or _has_begun(steps[:place], one)]
     row = Row(name="any", steps=steps, settings=cluster, second_port=second_port, sees="", through="")
-    Site(hosts, kernel, World(row, version, next(_FIRST_PORTS))).carry_out()
+    RowOnHosts(hosts, kernel, FlowWorld(row, version, next(_FIRST_PORTS))).carry_out()
 
 
 def _has_begun(steps: list[Step], said: Say) -> bool:
@@ -162,10 +162,10 @@ def test_the_hash_is_the_kernels(hosts: Network) -> None:
         hosts.director.nft("delete table inet hash\n")
 
 
-class Site:
+class RowOnHosts:
     """A row's hosts, real ones, beside the same as values."""
 
-    def __init__(self, hosts: Network, kernel: Monitor, world: World) -> None:
+    def __init__(self, hosts: Network, kernel: Monitor, world: FlowWorld) -> None:
         self.hosts = hosts
         self.kernel = kernel
         self.world = world

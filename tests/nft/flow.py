@@ -3,6 +3,9 @@
 It walks any table of the forms that `language` reads, by hook and priority, between the steps that the kernel itself
 takes there: finding the connection, translating, confirming. So it stands beside the fake and not with one engine.
 tests/netns/test_flow.py holds it to the kernel: the same packets, rule by rule.
+
+Frozen: it learns no new form of rule. What a new rule does is shown on the real kernel alone (tests/netns), by
+sessions or by packets; a row that can no longer be read here goes there, too.
 """
 
 from __future__ import annotations
@@ -290,7 +293,7 @@ class Flow:
         if there.counts:
             element.packets += 1
             port = f":{key[-1]}" if there.types.keys[-1] == "inet_service" else ""
-            walk.counted.append(f"{name.partition('_')[0]}{port}")
+            walk.counted.append(f"{name.removesuffix('_v4').removesuffix('_v6')}{port}")
 
     def _touch(self, rule: FakeRule, one: Touch, walk: _Walk) -> None:
         there = self.table.sets[one.set]

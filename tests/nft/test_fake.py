@@ -1,23 +1,21 @@
-"""Any change of any cluster, carried out on the fake: accepted, and left as a boot would have made it."""
+"""What the fake does not know it does not judge; and changes to try on it and on the kernel (tests/netns/test_fake.py).
+
+That any change is accepted, and leaves what a boot makes, is shown on the kernel alone (tests/netns/test_accepted.py).
+"""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftpdirector.change.setup import TABLE
 from ftpdirector.engines.nftables.compile import compile_table
 from ftpdirector.model import Cluster
-from ftpdirector.nft.objects import Table
-from ftpdirector.nft.transaction import boot_file, transaction
+from ftpdirector.nft.transaction import boot_file
 from ftpdirector.state import Override
 from ftpdirector.wanted import Wanted, want
 from tests.engines.nftables.clusters import wanteds
-from tests.nft.fake import Element, Fake, RefusedError, boot
+from tests.nft.fake import Fake, boot
 from tests.nft.language import UnknownError
 
 
@@ -38,34 +36,6 @@ def histories(draw: st.DrawFn) -> tuple[Wanted, ...]:
 
 def state_of(fake: Fake) -> object:
     return fake.tables[TABLE].state()
-
-
-@settings(deadline=None, max_examples=25)
-@given(histories())
-def test_any_history_leaves_what_was_wanted_last(history: Sequence[Wanted]) -> None:
-    tables = [compile_table(one) for one in history]
-    fake = boot(boot_file(tables[0]))
-    fake.tables[TABLE].sets["admitted_v4"].elements[(1, 1), (2, 2)] = Element()
-    for before, after in itertools.pairwise(tables):
-        fake.load(transaction(before, after))
-        assert state_of(fake) == state_of(boot(boot_file(after)))
-    assert list(fake.tables[TABLE].sets["admitted_v4"].elements) == [((1, 1), (2, 2))]  # what packets fill stays
-
-
-@settings(deadline=None, max_examples=15)
-@given(wanteds(), wanteds())
-def test_two_who_change_one_state_cannot_both_succeed(one: Wanted, other: Wanted) -> None:
-    before, first = compile_table(one), compile_table(other)
-    second: Table = compile_table(want(one.cluster, {}, dict.fromkeys(one.offers, Override.DRAIN)))
-    change, late = transaction(before, first), transaction(before, second)
-    if not change or not late:
-        return
-    fake = boot(boot_file(before))
-    fake.load(change)
-    stands = state_of(fake)
-    with pytest.raises(RefusedError):
-        fake.load(late)
-    assert state_of(fake) == stands
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 from lab import realservers
-from lab.realservers import RealServer
 
-from tests.directors import Director, cluster_file, director
-from tests.loopback.house import Line, quiet_port, read_all, reset
+from tests.loopback.house import Line, read_all, reset
+from tests.real.places import Place, place_of
 
 pytestmark = [
     pytest.mark.real,
@@ -29,59 +28,12 @@ SEED = 20261123
 KINDS = ("vsftpd", "proftpd", "pure-ftpd")
 """Those with a process for each session."""
 DEATHS = 34
-SIZE = 256 << 20
-"""More than all buffers on the way hold, so that the server is still sending when it dies."""
-
-
-class Place:
-    """One real server behind one director."""
-
-    def __init__(self, real: RealServer, port: int, it: Director) -> None:
-        self.real, self.port, self.director = real, port, it
-
-    def login(self) -> Line:
-        line = Line(("127.0.0.1", self.port))
-        line.sock.settimeout(60)  # two hundred logins at once are work for a forking server
-        assert line.reply().startswith("220")
-        reply = line.ask(f"USER {self.real.user}")
-        assert (line.ask(f"PASS {self.real.password}") if reply.startswith("331") else reply).startswith("230")
-        assert line.ask("TYPE I").startswith("200")
-        return line
-
-    def kill_sessions(self) -> int:
-        """SIGKILL every process of the real server but its listener; how many."""
-        found = descendants(self.real.pid)
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        return len(found)
-
-
-def descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    with contextlib.suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            found += [*descendants(int(child)), int(child)]
-    return found
 
 
 @pytest.fixture(params=KINDS)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with realservers.real_server(request.param, "alpha", tmp_path) as real:
-        with (real.root / "big.bin").open("wb") as file:
-            file.truncate(SIZE)
-        (real.root / "small.bin").write_bytes(b"s" * 1000)
-        port = quiet_port()
-        first = 20_000 + 1_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 5)
-        file = cluster_file(
-            tmp_path / "cluster.toml",
-            [("alpha", real.host, real.port)],
-            port=port,
-            virtual=f'passive_ports = "{first}-{first + 999}"\nmax_sessions_per_client = 0\n'
-            '[virtual_server.health_check]\nprobe = "connect"\nfall = 100',
-        )
-        with director(file) as it:
-            yield Place(real, port, it)
+    with place_of(request.param, tmp_path) as it:
+        yield it
 
 
 def test_a_server_killed_in_mid_retr_is_never_taken_for_complete(place: Place) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ftpdirector.change.setup import HostFile, Link, Module, Sysctl
+from ftpdirector.change.setup import HostFile, Module, Symlink, Sysctl
 
 RULES_FILE: Final = "/etc/ftpdirector/ftpdirector.nft"
 RULES_UNIT: Final = "ftpdirector-rules.service"
@@ -44,11 +44,11 @@ def rules_files(rules: str, *, wanted_by: Sequence[str]) -> Iterator[HostFile]:
     yield HostFile(path=_UNIT_PATH, text=text)
 
 
-def rules_links(*, wanted_by: Sequence[str]) -> Iterator[Link]:
+def rules_links(*, wanted_by: Sequence[str]) -> Iterator[Symlink]:
     """The unit, enabled."""
     for unit in wanted_by:
         services = unit.endswith(".service")
-        yield Link(
+        yield Symlink(
             path=f"/etc/systemd/system/{unit}.wants/{RULES_UNIT}",
             to=_UNIT_PATH,
             reason="the rules are loaded at boot" + (f", before {unit.removesuffix('.service')}" if services else ""),
@@ -59,15 +59,17 @@ def kernel_files(
     modules: Sequence[Module], sysctls: Sequence[Sysctl], *, without: Sequence[Module] = ()
 ) -> Iterator[HostFile]:
     """Modules, their options and kernel settings at each boot; no file for what there is none of."""
-    loads = "".join(f"# {one.reason}\n{one.name}\n" for one in modules)
+    loads = "".join(f"# {module.reason}\n{module.name}\n" for module in modules)
     if loads:
         yield HostFile(path="/etc/modules-load.d/ftpdirector.conf", text=loads)
-    options = "".join(f"# {one.reason}\noptions {one.name} {one.options}\n" for one in modules if one.options)
+    options = "".join(
+        f"# {module.reason}\noptions {module.name} {module.options}\n" for module in modules if module.options
+    )
     # systemd-modules-load(8) heeds this, so that a line left in another file loads nothing.
-    options += "".join(f"# {one.reason}\nblacklist {one.name}\n" for one in without)
+    options += "".join(f"# {module.reason}\nblacklist {module.name}\n" for module in without)
     if options:
         yield HostFile(path="/etc/modprobe.d/ftpdirector.conf", text=options)
-    settings = "".join(f"# {one.reason}\n{one.key} = {one.value}\n" for one in sysctls)
+    settings = "".join(f"# {sysctl.reason}\n{sysctl.key} = {sysctl.value}\n" for sysctl in sysctls)
     if settings:
         yield HostFile(path="/etc/sysctl.d/90-ftpdirector.conf", text=settings)
 

@@ -12,24 +12,28 @@ import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 
-from ftpdirector.change.plan import Change, Found, Key
-from ftpdirector.change.setup import Service
+from ftpdirector.change.plan import Actual, Change, ResourceId
+from ftpdirector.change.setup import HostService
 from ftpdirector.errors import EngineError
 from ftpdirector.host.files import read_text, replace_text
 
 DIRECTORY: Final = "/var/lib/ftpdirector"
 
+_T = TypeVar("_T")
+_OR_TELLS: Final = Field(validation_alias=AliasChoices("notifies", "tells"))
+"""A journal of version 0.1 says `tells`: an upgrade must not lose the way back."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Original:
-    """A thing that is ours, and how it was before."""
+    """A resource that is ours, and what it was before."""
 
-    key: Key
-    before: Found
+    key: ResourceId
+    before: Actual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +42,11 @@ class Manifest:
 
     cluster: str = ""
     originals: tuple[Original, ...] = ()
-    services: tuple[Service, ...] = ()
+    services: tuple[HostService, ...] = ()
 
-    def by_key(self) -> Mapping[Key, Found]:
-        """How each thing was before."""
-        return {one.key: one.before for one in self.originals}
+    def originals_by_id(self) -> Mapping[ResourceId, Actual]:
+        """What each resource was before it was ours."""
+        return {original.key: original.before for original in self.originals}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,23 +54,22 @@ class Journal:
     """A change that is under way, or done and not confirmed: enough to undo it, whoever began it."""
 
     changes: tuple[Change, ...]
-    tells: tuple[Service, ...]
+    notifies: Annotated[tuple[HostService, ...], _OR_TELLS]
     confirm_by_s: float = 0.0
     """Seconds since the epoch; 0 while it is under way."""
     previous: Manifest = Manifest()
     """What was remembered before."""
 
 
-_T = TypeVar("_T")
 _MANIFEST: Final = TypeAdapter(Manifest)
 _JOURNAL: Final = TypeAdapter(Journal)
 
 
-class Memory:
-    """The directory."""
+class StateStore:
+    """The directory where the state is kept: manifest, journal, lock."""
 
     def __init__(self, directory: Path) -> None:
-        """Nothing is read yet."""
+        """`directory` is made when the lock is first taken."""
         self._manifest = directory / "manifest.json"
         self._journal = directory / "journal.json"
         self._lock = directory / "lock"
@@ -87,20 +90,20 @@ class Memory:
             os.close(descriptor)
 
     def manifest(self) -> Manifest:
-        """What was applied last; empty when nothing was."""
+        """What was applied last; empty when nothing was. Raises `EngineError` for a file that is not ours."""
         return _read(self._manifest, _MANIFEST) or Manifest()
 
     def remember(self, manifest: Manifest) -> None:
-        """Nothing of ours is left when it holds nothing: the file goes then."""
+        """Keep the manifest; the file is removed when nothing of ours is left. Raises `HostError`."""
         keep = bool(manifest.originals)
         replace_text(self._manifest, _MANIFEST.dump_json(manifest).decode() if keep else None, mode=0o600)
 
     def journal(self) -> Journal | None:
-        """A change that is under way or not confirmed."""
+        """A change that is under way or not confirmed. Raises `EngineError` for a file that is not ours."""
         return _read(self._journal, _JOURNAL)
 
     def write_journal(self, journal: Journal | None) -> None:
-        """None: it is over."""
+        """Keep the journal; None: the change is over. Raises `HostError`."""
         replace_text(self._journal, None if journal is None else _JOURNAL.dump_json(journal).decode(), mode=0o600)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ftpdirector.change.setup import Line, Service
+from ftpdirector.change.setup import HostService, Line
 
 _MAIN_FILE: Final = "/etc/keepalived/keepalived.conf"
 KEEPALIVED_FILE: Final = "/etc/keepalived/ftpdirector.conf"
@@ -14,9 +14,9 @@ KEEPALIVED_LINE: Final = Line(
 )
 
 
-def keepalived_service(reason: str) -> Service:
+def keepalived_service(reason: str) -> HostService:
     """The service, and what it is for."""
-    return Service(
+    return HostService(
         unit="keepalived.service",
         program=("keepalived", f"--use-file={_MAIN_FILE}"),
         main_file=_MAIN_FILE,

@@ -1,7 +1,7 @@
 """What a host is to have, against what it has: the changes between the two, complete before the first is made.
 
-Everything that can change is a `Key` with a text as its value, or None where it is not there; so that undoing a change
-is the change the other way round. This module touches no host.
+Everything that can change is a resource: a `ResourceId` with a text as its value, or None where it does not exist; so
+that undoing a change is the change the other way round. This module touches no host.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ftpdirector.change.saved import block_of
 from ftpdirector.change.setup import TABLE, HostSetup
 
 
-class Kind(StrEnum):
-    """What can change, in the order in which it is put in place (and, backwards, undone)."""
+class ResourceKind(StrEnum):
+    """What can change, in the order in which it is applied (and, backwards, undone)."""
 
     MODULE = "module"
     SYSCTL = "sysctl"
@@ -30,16 +30,16 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """One thing of the host: a file by its path, a setting by its name, a line by file and text."""
+class ResourceId:
+    """One resource of the host: a file by its path, a setting by its name, a line by file and text."""
 
-    kind: Kind
+    kind: ResourceKind
     target: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """What a thing is to be, None where it must not be there; `shown`: in the host's words, where they are others."""
+class Desired:
+    """What a resource is to be, None where it must not exist; `shown`: as the host prints it, where that differs."""
 
     value: str | None
     shown: str | None = None
@@ -48,8 +48,8 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a thing is now; None where it is not there."""
+class Actual:
+    """What a resource is now; None where it does not exist."""
 
     value: str | None
     mode: int | None = None
@@ -59,7 +59,7 @@ class Found:
 class Change:
     """From what is to what is to be."""
 
-    key: Key
+    key: ResourceId
     before: str | None
     after: str | None
     shown: str | None = None
@@ -69,68 +69,78 @@ class Change:
     reason: str = ""
 
 
-def items_of(setup: HostSetup, *, saved_paths: Mapping[int, str]) -> dict[Key, Item]:
-    """Every thing that a host is to have. `saved_paths` tells where the host keeps its iptables rules, by family."""
-    items: dict[Key, Item] = {}
+def desired_resources(setup: HostSetup, *, saved_paths: Mapping[int, str]) -> dict[ResourceId, Desired]:
+    """Every resource that a host is to have. `saved_paths` tells where the host keeps its iptables rules, by family."""
+    desired_by_id: dict[ResourceId, Desired] = {}
     for module in setup.modules:
-        items[Key(Kind.MODULE, module.name)] = Item(value=module.options, reason=module.reason)
+        desired_by_id[ResourceId(ResourceKind.MODULE, module.name)] = Desired(
+            value=module.options, reason=module.reason
+        )
     for module in setup.without:
-        items[Key(Kind.MODULE, module.name)] = Item(value=None, reason=module.reason)
+        desired_by_id[ResourceId(ResourceKind.MODULE, module.name)] = Desired(value=None, reason=module.reason)
     for sysctl in setup.sysctls:
-        items[Key(Kind.SYSCTL, sysctl.key)] = Item(value=sysctl.value, reason=sysctl.reason)
+        desired_by_id[ResourceId(ResourceKind.SYSCTL, sysctl.key)] = Desired(value=sysctl.value, reason=sysctl.reason)
     if setup.rules.nft:
-        items[Key(Kind.NFT, TABLE)] = Item(value=setup.rules.nft)
+        desired_by_id[ResourceId(ResourceKind.NFT, TABLE)] = Desired(value=setup.rules.nft)
     for version, chains in ((4, setup.rules.iptables), (6, setup.rules.ip6tables)):
         if chains:
-            items[Key(Kind.IPTABLES, str(version))] = Item(value=block_of(chains))
+            desired_by_id[ResourceId(ResourceKind.IPTABLES, str(version))] = Desired(value=block_of(chains))
             if version in saved_paths:
-                items[Key(Kind.SAVED, saved_paths[version])] = Item(
+                desired_by_id[ResourceId(ResourceKind.SAVED, saved_paths[version])] = Desired(
                     value=block_of(chains), reason="loaded at boot by the distribution's service"
                 )
     for folder in setup.folders:
-        items[Key(Kind.FOLDER, folder.path)] = Item(value="", reason=folder.reason)
+        desired_by_id[ResourceId(ResourceKind.FOLDER, folder.path)] = Desired(value="", reason=folder.reason)
     for file in setup.files:
-        items[Key(Kind.FILE, file.path)] = Item(value=file.text, mode=file.mode)
+        desired_by_id[ResourceId(ResourceKind.FILE, file.path)] = Desired(value=file.text, mode=file.mode)
     for line in setup.lines:
-        items[Key(Kind.LINE, f"{line.path}\n{line.line}")] = Item(value=line.line, reason=line.reason)
+        desired_by_id[ResourceId(ResourceKind.LINE, f"{line.path}\n{line.line}")] = Desired(
+            value=line.line, reason=line.reason
+        )
     for link in setup.links:
-        items[Key(Kind.LINK, link.path)] = Item(value=link.to, reason=link.reason)
-    return items
+        desired_by_id[ResourceId(ResourceKind.LINK, link.path)] = Desired(value=link.to, reason=link.reason)
+    return desired_by_id
 
 
 def difference(
-    items: Mapping[Key, Item], found: Mapping[Key, Found], originals: Mapping[Key, Found]
+    desired_by_id: Mapping[ResourceId, Desired],
+    actual_by_id: Mapping[ResourceId, Actual],
+    originals: Mapping[ResourceId, Actual],
 ) -> tuple[Change, ...]:
-    """The changes that make `found` what `items` say; what is ours and no longer wanted goes back to what it was."""
-    changes = [_towards(key, item, found[key]) for key, item in items.items()]
-    changes += [_back(key, found[key], original) for key, original in originals.items() if key not in items]
-    order = list(Kind)
-    return tuple(sorted((one for one in changes if one is not None), key=lambda one: order.index(one.key.kind)))
-
-
-def _towards(key: Key, item: Item, found: Found) -> Change | None:
-    same = found.value == (item.value if item.shown is None else item.shown)
-    if same and (item.mode is None or item.mode == found.mode):
-        return None
-    return Change(
-        key=key,
-        before=found.value,
-        after=item.value,
-        shown=item.shown,
-        mode_before=found.mode,
-        mode_after=item.mode,
-        reason=item.reason,
+    """The changes from actual to desired; what is ours and no longer desired goes back to its original."""
+    changes = [_towards(key, desired, actual_by_id[key]) for key, desired in desired_by_id.items()]
+    changes += [
+        _back(key, actual_by_id[key], original) for key, original in originals.items() if key not in desired_by_id
+    ]
+    order = list(ResourceKind)
+    return tuple(
+        sorted((change for change in changes if change is not None), key=lambda change: order.index(change.key.kind))
     )
 
 
-def _back(key: Key, found: Found, original: Found) -> Change | None:
-    if found.value == original.value:
+def _towards(key: ResourceId, desired: Desired, actual: Actual) -> Change | None:
+    same = actual.value == (desired.value if desired.shown is None else desired.shown)
+    if same and (desired.mode is None or desired.mode == actual.mode):
         return None
     return Change(
         key=key,
-        before=found.value,
+        before=actual.value,
+        after=desired.value,
+        shown=desired.shown,
+        mode_before=actual.mode,
+        mode_after=desired.mode,
+        reason=desired.reason,
+    )
+
+
+def _back(key: ResourceId, actual: Actual, original: Actual) -> Change | None:
+    if actual.value == original.value:
+        return None
+    return Change(
+        key=key,
+        before=actual.value,
         after=original.value,
-        mode_before=found.mode,
+        mode_before=actual.mode,
         mode_after=original.mode,
         reason="as it was before ftpdirector",
     )
@@ -142,13 +152,13 @@ def format_change(change: Change) -> Iterator[str]:
     verb = "add" if change.before is None else "remove" if change.after is None else "change"
     why = f"  # {change.reason}" if change.reason else ""
     match change.key.kind:
-        case Kind.MODULE:
+        case ResourceKind.MODULE:
             yield f"{verb} module {target} {change.after or ''}".rstrip() + why
-        case Kind.SYSCTL:
+        case ResourceKind.SYSCTL:
             yield f"set {target} = {change.after} (was {change.before}){why}"
-        case Kind.LINE | Kind.LINK | Kind.FOLDER:
+        case ResourceKind.LINE | ResourceKind.LINK | ResourceKind.FOLDER:
             yield f"{verb} {change.key.kind} {target}{why}"
-        case Kind.FILE | Kind.NFT | Kind.IPTABLES | Kind.SAVED:
+        case ResourceKind.FILE | ResourceKind.NFT | ResourceKind.IPTABLES | ResourceKind.SAVED:
             yield f"{verb} {change.key.kind} {target}{why}"
             if change.after is not None:  # what goes away is nothing to read again
                 yield from _diff(change.before or "", change.after if change.shown is None else change.shown)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ftpdirector.firewalls.flow import Flow
+from ftpdirector.firewalls.flow import RequiredFlow
 
 TABLE: Final = "inet ftpdirector"
 """The one nftables table that is ours."""
@@ -62,7 +62,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Symlink:
     """A symbolic link of ours."""
 
     path: str
@@ -71,7 +71,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
+class IptablesChain:
     """An iptables chain of ours, what calls it, and its rules (without `-A NAME`)."""
 
     table: str
@@ -85,12 +85,12 @@ class PacketFilterRules:
     """The packet filter's part: a table of nft, or chains of iptables and of ip6tables. One of the two is empty."""
 
     nft: str = ""
-    iptables: tuple[Chain, ...] = ()
-    ip6tables: tuple[Chain, ...] = ()
+    iptables: tuple[IptablesChain, ...] = ()
+    ip6tables: tuple[IptablesChain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class HostService:
     """A service that reads files of ours: its unit, how its files are tested, and where it writes its process id."""
 
     unit: str
@@ -122,13 +122,13 @@ class HostSetup:
     folders: tuple[Folder, ...] = ()
     files: tuple[HostFile, ...] = ()
     lines: tuple[Line, ...] = ()
-    links: tuple[Link, ...] = ()
-    services: tuple[Service, ...] = ()
+    links: tuple[Symlink, ...] = ()
+    services: tuple[HostService, ...] = ()
     marks: tuple[int, ...] = ()
     """Firewall marks that nobody else may set."""
     ports: tuple[tuple[int, int], ...] = ()
     """Ports of virtual addresses, first and last, that nobody else may translate."""
-    flows: tuple[Flow, ...] = ()
+    flows: tuple[RequiredFlow, ...] = ()
     """What packet filters of others must let pass."""
 
     def with_part(self, part: HostSetup) -> HostSetup:

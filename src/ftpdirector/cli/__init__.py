@@ -15,6 +15,7 @@ import typer
 
 from ftpdirector import __version__
 from ftpdirector.errors import DirectorError
+from ftpdirector.text import shown
 
 USAGE: Final = 64
 INTERRUPTED: Final = 130
@@ -83,5 +84,5 @@ def _top(
 
 
 def _complain(text: str) -> None:
-    for line in text.splitlines():
-        print(f"ftpdirector: {line}", file=sys.stderr)
+    for line in text.split("\n"):
+        print(f"ftpdirector: {shown(line)}", file=sys.stderr)

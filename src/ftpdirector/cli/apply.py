@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from ftpdirector.change.carry_out import Host, apply, plan, undo
+from ftpdirector.change.transaction import Host, apply, plan, undo
 from ftpdirector.cli.host import (
     As,
     Root,
@@ -22,6 +22,7 @@ from ftpdirector.cli.host import (
     show_plan,
 )
 from ftpdirector.cli.options import ClusterFile, parse_seconds
+from ftpdirector.cli.ours import named_setup
 from ftpdirector.errors import EngineError
 from ftpdirector.host.clock import HostClock
 
@@ -50,7 +51,7 @@ def command(
     within_s = parse_seconds(confirm) if confirm else 0.0
     cluster, text = read_cluster(file)
     host = host_below(root)
-    with host.memory.locked():
+    with host.store.locked():
         put_back(host, now_s=HostClock().now_s())
         moves = moved_slices(host, cluster)
         if moves and not move_slices:
@@ -61,9 +62,9 @@ def command(
             )
         setup = setup_of(cluster, name, host)
         show_obstacles(host, cluster, setup)
-        planned = plan(host, setup, cluster=text)
+        planned = plan(host, setup, cluster=text, named=named_setup())
         if not planned:
-            host.memory.remember(planned.manifest)
+            host.store.remember(planned.manifest)
             print("nothing to change")
             return 0
         show_plan(planned)
@@ -83,13 +84,13 @@ def _wait_for_confirm(host: Host, within_s: float) -> int:
     until_s = clock.monotonic_s() + within_s
     try:
         while clock.monotonic_s() < until_s:
-            if host.memory.journal() is None:
+            if host.store.journal() is None:
                 print("confirmed")
                 return 0
             time.sleep(_LOOK_EVERY_S)
     except KeyboardInterrupt:
         pass
-    with host.memory.locked():
+    with host.store.locked():
         if not undo(host):
             print("confirmed")
             return 0

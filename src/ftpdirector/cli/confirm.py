@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ftpdirector.change.carry_out import confirm
+from ftpdirector.change.transaction import confirm
 from ftpdirector.cli.host import host_below
 from ftpdirector.errors import EngineError
 

@@ -1,4 +1,4 @@
-"""`ftpdirector explain`: the way of each connection for this very cluster file. This module knows no way."""
+"""`ftpdirector explain`: the path of each connection for this very cluster file. This module knows no path."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rich.text import Text
 
 from ftpdirector.cli.options import ClusterFile, Json, show_json
 from ftpdirector.config.decode import load
-from ftpdirector.config.document import parse_address
+from ftpdirector.config.values import parse_address
 from ftpdirector.explain.explanation import explain
-from ftpdirector.explain.text import WIDTH, Kind, Line, lines_of
-from ftpdirector.explain.way import Mode
+from ftpdirector.explain.path import Mode
+from ftpdirector.explain.text import WIDTH, LineKind, TextLine, lines_of
 from ftpdirector.model import IPAddress
 
 EXAMPLES = (
@@ -22,11 +22,11 @@ EXAMPLES = (
     " ftpdirector explain cluster.toml --tls."
 )
 _STYLES: Final = {
-    Kind.HEADING: "bold",
-    Kind.WORKS: "bold green",
-    Kind.FAILS: "bold red",
-    Kind.PACKET: "cyan",
-    Kind.PLAIN: "",
+    LineKind.HEADING: "bold",
+    LineKind.WORKS: "bold green",
+    LineKind.FAILS: "bold red",
+    LineKind.PACKET: "cyan",
+    LineKind.PLAIN: "",
 }
 
 
@@ -36,10 +36,10 @@ def command(
     client: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A client's address; by default one for documentation.")
     ] = None,
-    tls: Annotated[bool, typer.Option("--tls", help="The ways over TLS, step by step.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="The paths over TLS, step by step.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Explain the way of each connection, step by step, and what the usual mistakes would break."""
+    """Explain the path of each connection, step by step, and what the usual mistakes would break."""
     cluster = load(file).cluster
     explanation = explain(cluster, modes=mode or (), client=_address(client), tls_only=tls)
     if not explanation.fronts:
@@ -57,7 +57,7 @@ def command(
     return 0
 
 
-def _coloured(line: Line) -> Text:
+def _coloured(line: TextLine) -> Text:
     return Text(line.text, style=_STYLES[line.kind])
 
 

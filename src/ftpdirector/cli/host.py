@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from ftpdirector.change.carry_out import Host, Plan, undo
-from ftpdirector.change.journal import DIRECTORY, Memory
+from ftpdirector.change.journal import DIRECTORY, StateStore
 from ftpdirector.change.plan import format_change
+from ftpdirector.change.resources import Place
 from ftpdirector.change.setup import CHAIN_PREFIX, TABLE, HostSetup
-from ftpdirector.change.things import Place
+from ftpdirector.change.transaction import Host, Plan, undo
+from ftpdirector.cli.ours import copies_of_our_table
 from ftpdirector.config.decode import decode, load
 from ftpdirector.engines.ipvs.compile import compile_host as compile_for_ipvs
 from ftpdirector.engines.nftables.host import compile_host as compile_for_nftables
@@ -41,20 +42,20 @@ Root = Annotated[
 def host_below(root: Path) -> Host:
     """The host whose files stand below `root`, and what is remembered of it."""
     place = Place(root)
-    return Host(place=place, memory=Memory(place.path(DIRECTORY)))
+    return Host(place=place, store=StateStore(place.path(DIRECTORY)))
 
 
 def director_of(cluster: Cluster, name: str | None) -> Director | None:
     """The director that this host is; None in a file that names none. An `EngineError` when it cannot be told."""
     if not cluster.directors:
         return None
-    known = ", ".join(f"{one.name} ({one.address})" for one in cluster.directors)
+    known = ", ".join(f"{director.name} ({director.address})" for director in cluster.directors)
     if name is not None:
-        for one in cluster.directors:
-            if one.name == name:
-                return one
+        for director in cluster.directors:
+            if director.name == name:
+                return director
         raise EngineError(f'no director is called "{name}"; known: {known}')
-    here = [one for one in cluster.directors if is_local(one.address)]
+    here = [director for director in cluster.directors if is_local(director.address)]
     if len(here) != 1:
         raise EngineError(f"this host is none of the directors, or more than one: {known}; say which with --as NAME")
     return here[0]
@@ -83,7 +84,7 @@ def read_cluster(file: Path) -> tuple[Cluster, str]:
 
 def put_back(host: Host, *, now_s: float) -> None:
     """Undo what a command left half done that was killed, or what nobody confirmed in time."""
-    journal = host.memory.journal()
+    journal = host.store.journal()
     if journal is None:
         return
     if journal.confirm_by_s > now_s:
@@ -95,7 +96,7 @@ def put_back(host: Host, *, now_s: float) -> None:
 
 def moved_slices(host: Host, cluster: Cluster) -> list[str]:
     """The real servers whose slice the new file moves, against what was applied last; one line each."""
-    text = host.memory.manifest().cluster
+    text = host.store.manifest().cluster
     if not text:
         return []
     return [
@@ -114,11 +115,11 @@ def show_obstacles(host: Host, cluster: Cluster, setup: HostSetup) -> None:
     """Say, before anything changes, what of others gets in the way, and which address is nowhere."""
     if not host.is_live:
         return
-    found = obstacles(list_ruleset(), ours_of(setup))
+    found = [*obstacles(list_ruleset(), ours_of(setup)), *copies_of_our_table(host.place.root)]
     for sentence in dict.fromkeys(found):
         print(f"note: {sentence}", file=sys.stderr)
     if not cluster.directors:
-        for address in dict.fromkeys(one for virtual in cluster.virtual_servers for one in virtual.addresses):
+        for address in dict.fromkeys(address for virtual in cluster.virtual_servers for address in virtual.addresses):
             if not is_local(address):
                 print(f"note: no interface of this host has {address}: add it, or write [[director]]", file=sys.stderr)
 
@@ -127,5 +128,5 @@ def show_plan(planned: Plan) -> None:
     """For a person: every change with its reason, then who is told."""
     for change in planned.changes:
         print("\n".join(format_change(change)))
-    for service in planned.tells:
+    for service in planned.notifies:
         print(f"reload {service.unit}  # {service.reason}")

@@ -6,6 +6,7 @@ This module knows no command.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from ftpdirector.config.document import parse_address, parse_duration, parse_endpoint
+from ftpdirector.config.values import parse_address, parse_duration, parse_endpoint
 from ftpdirector.daemon.control import ControlClient, default_socket_path
+from ftpdirector.daemon.here import note_for_service
 from ftpdirector.errors import ControlError
 from ftpdirector.health.probe import ANONYMOUS, Secret
 from ftpdirector.host.files import read_first_line
 from ftpdirector.model import Endpoint
+from ftpdirector.text import shown
 
 _WIDTH_OF_A_FILE: Final = 200
 
@@ -48,12 +51,21 @@ def read_secret(path: Path | None) -> Secret:
     if path is None:
         return ANONYMOUS
     try:
-        return Secret(read_first_line(str(path)))
+        line = read_first_line(str(path))
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}") from None
+    except ValueError:
+        raise typer.BadParameter(f"{path}: is not a path") from None
+    if not line:
+        raise typer.BadParameter(f"{path}: has no password in its first line")
+    if note := note_for_service(path):
+        print(shown(f"note: {note}"), file=sys.stderr)
+    return Secret(line)
 
 
-ClusterFile = Annotated[Path, typer.Argument(metavar="FILE", help="The cluster file.", show_default=False)]
+ClusterFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The cluster file.", show_default=False, readable=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 Socket = Annotated[
     Path | None,
@@ -101,4 +113,10 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def show_json(value: object) -> None:
     """One JSON document on standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # Beyond ASCII a character stands within a string only: what acts on a terminal, or has no encoding, is escaped.
+    print("".join(one if one == "\n" or one.isprintable() else _json_escape(one) for one in text))
+
+
+def _json_escape(char: str) -> str:
+    return json.dumps(char)[1:-1] if char != "\x7f" else "\\u007f"

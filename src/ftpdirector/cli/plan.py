@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ftpdirector.change.carry_out import plan
+from ftpdirector.change.transaction import plan
 from ftpdirector.cli.host import As, Root, host_below, moved_slices, read_cluster, setup_of, show_obstacles, show_plan
 from ftpdirector.cli.options import ClusterFile, Json, show_json
+from ftpdirector.cli.ours import named_setup
 
 EXAMPLES = (
     "Examples: ftpdirector plan cluster.toml; ftpdirector plan cluster.toml --json."
@@ -22,13 +23,13 @@ def command(file: ClusterFile, root: Root = Path("/"), name: As = None, as_json:
     host = host_below(root)
     setup = setup_of(cluster, name, host)
     show_obstacles(host, cluster, setup)
-    planned = plan(host, setup, cluster=text)
+    planned = plan(host, setup, cluster=text, named=named_setup())
     moves = moved_slices(host, cluster)
     if as_json:
         show_json(
             {
-                "changes": [dataclasses.asdict(one) for one in planned.changes],
-                "services": [one.unit for one in planned.tells],
+                "changes": [dataclasses.asdict(change) for change in planned.changes],
+                "services": [service.unit for service in planned.notifies],
                 "moved_slices": moves,
             }
         )

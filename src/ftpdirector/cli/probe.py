@@ -1,4 +1,4 @@
-"""`ftpdirector probe`: one look at one real server, safe as keepalived's MISC_CHECK. This module knows no FTP."""
+"""`ftpdirector probe`: one probe of one real server, safe as keepalived's MISC_CHECK. This module knows no FTP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from ftpdirector.cli.options import Json, parse_seconds, parse_target, read_secret, show_json
 from ftpdirector.health.probe import probe
-from ftpdirector.health.verdict import LookOutcome
+from ftpdirector.health.verdict import ProbeOutcome, settled
 from ftpdirector.model import Endpoint, HealthCheck, ProbeKind, ProxyProtocol
 
 EXAMPLES = (
@@ -26,19 +26,19 @@ def command(
     user: Annotated[str, typer.Option(help="Who logs in.")] = "anonymous",
     password_file: Annotated[Path | None, typer.Option(metavar="PATH", help="Its first line is the password.")] = None,
     path: Annotated[str | None, typer.Option(help="The file to read (transfer), or the place to list.")] = None,
-    timeout: Annotated[str, typer.Option(metavar="DURATION", help="For the whole look.")] = "3s",
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="For the whole probe.")] = "3s",
     proxy_protocol: Annotated[ProxyProtocol, typer.Option(help="What the real server expects first.")] = (
         ProxyProtocol.OFF
     ),
     as_json: Json = False,
 ) -> int:
-    """Look once at one real server."""
+    """Probe one real server once."""
     if kind is ProbeKind.TRANSFER and not path:
         raise typer.BadParameter("--probe transfer needs --path, the file to read")
     check = HealthCheck(probe=kind, user=user, path=path, timeout_s=parse_seconds(timeout))
-    look = asyncio.run(probe(address, check, read_secret(password_file), proxy_protocol))
+    result = settled(asyncio.run(probe(address, check, read_secret(password_file), proxy_protocol)), 0)
     if as_json:
-        show_json({"address": str(address), **dataclasses.asdict(look), "outcome": look.outcome.name.lower()})
+        show_json({"address": str(address), **dataclasses.asdict(result), "outcome": result.outcome.name.lower()})
     else:
-        print(f"{address}: {look.outcome.name.lower()}: {look.reason} ({look.duration_s * 1000:.1f} ms)")
-    return 0 if look.outcome is LookOutcome.UP else 1
+        print(f"{address}: {result.outcome.name.lower()}: {result.reason} ({result.duration_s * 1000:.1f} ms)")
+    return 0 if result.outcome is ProbeOutcome.UP else 1

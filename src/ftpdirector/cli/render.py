@@ -49,7 +49,7 @@ def command(
             replace_text(path, part.text, mode=part.mode)
             print(path)
     elif as_json:
-        show_json([{"path": one.path, "text": one.text, "is_whole": one.is_whole} for one in parts])
+        show_json([{"path": part.path, "text": part.text, "is_whole": part.is_whole} for part in parts])
     else:
         for part in parts:
             print(f"==> {part.path}{'' if part.is_whole else ': lines for it'} <==\n{part.text}")
@@ -58,8 +58,8 @@ def command(
 
 def _of_director(cluster: Cluster, name: str | None, *, alone: bool) -> Iterator[Part]:
     setup = setup_of(cluster, name, probe=str(Path(sys.argv[0]).resolve()) if alone else "")
-    for one in setup.files:
-        yield Part(path=one.path, text=one.text, mode=one.mode)
+    for file in setup.files:
+        yield Part(path=file.path, text=file.text, mode=file.mode)
     for line in setup.lines:
         yield Part(path=line.path, text=f"{line.line}\n", is_whole=False)
 
@@ -72,6 +72,6 @@ def _of_real_server(cluster: Cluster, name: str) -> Iterator[Part]:
     if needs.is_needless(cluster):
         yield settings.nothing_needed()
         return
-    for one in wanted:
-        yield from settings.settings_of(one, suffix=f"-{one.virtual.name}" if len(wanted) > 1 else "")
+    for need in wanted:
+        yield from settings.settings_of(need, suffix=f"-{need.virtual.name}" if len(wanted) > 1 else "")
     yield from host.host_of(wanted)

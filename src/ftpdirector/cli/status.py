@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 from rich.console import Group, RenderableType
@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ftpdirector.cli.options import Json, RunningFile, Socket, ask_director, console_for_tables, show_json
-from ftpdirector.state import Telling
+from ftpdirector.state import Replication
 from ftpdirector.status.server import format_size
+from ftpdirector.text import shown_within
 
 EXAMPLES = "Examples: ftpdirector status; ftpdirector status --watch; ftpdirector status --json | jq ."
 _LOOK_EVERY_S: Final = 1.0
@@ -42,7 +43,9 @@ def command(
     return 0
 
 
-def _render(status: dict[str, Any]) -> RenderableType:
+def _render(answer: dict[str, Any]) -> RenderableType:
+    # What others said is shown as text: it neither acts on the terminal nor is taken for rich's markup.
+    status = cast("dict[str, Any]", shown_within(answer))
     since = datetime.fromtimestamp(status["started_s"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     parts: list[RenderableType] = [
         Text(f"ftpdirector {status['version']}, engine {status['engine']}, {status['config_file']}, since {since}")
@@ -50,8 +53,8 @@ def _render(status: dict[str, Any]) -> RenderableType:
     if status["is_active"] is not None:
         serves = "active: it holds the virtual addresses" if status["is_active"] else "standing by"
         parts.append(Text(f"{status['director'] or 'this host'}: {serves}"))
-    for who, what in status["telling"].items():
-        parts.append(Text(f"{who} {what}", style="red" if what == Telling.SILENT else ""))
+    for program, state in status["replication"].items():
+        parts.append(Text(f"{program} {state}", style="red" if state == Replication.SILENT else ""))
     if status["config_error"]:
         parts.append(Text(f"the newest file was refused: {status['config_error']}", style="red"))
     parts += [Text(note, style="yellow") for note in status["notes"]]
@@ -72,6 +75,11 @@ def _render(status: dict[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def _reason(verdict: dict[str, Any]) -> str:
+    undecided = verdict.get("undecided", "")
+    return f"{verdict['reason']}" + (f" (not known now: {undecided})" if undecided else "")
+
+
 def _table(servers: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("real server", "address", "weight", "verdict", "sessions", "transfers", "down", "up", "reason"):
@@ -83,7 +91,7 @@ def _table(servers: list[dict[str, Any]]) -> Table:
         verdict = health + (", drained" if one["override"] == "drain" else "")
         weight, effective = one["weight"], one["effective_weight"]
         table.add_row(
-            one["name"],
+            Text(one["name"]),
             one["endpoint"],
             "sorry" if one["sorry"] else str(weight) if weight == effective else f"{effective} of {weight}",
             Text(verdict, style=_COLOURS.get(health, "")),
@@ -91,6 +99,6 @@ def _table(servers: list[dict[str, Any]]) -> Table:
             str(one["transfers"]),
             format_size(one["download_bytes_total"]),
             format_size(one["upload_bytes_total"]),
-            Text(one["verdict"]["reason"]),  # a server's own words: no markup
+            Text(_reason(one["verdict"])),
         )
     return table

@@ -29,6 +29,7 @@ from ftpdirector.daemon.control import ControlClient, default_socket_path
 from ftpdirector.errors import ControlError
 from ftpdirector.model import Endpoint
 from ftpdirector.status.server import format_size
+from ftpdirector.text import shown
 from ftpdirector.verify.data import Mode
 from ftpdirector.verify.modes import disagreements, verify
 from ftpdirector.verify.session import Result, Task
@@ -98,12 +99,13 @@ def show_results(results: Sequence[Result], remarks: Sequence[str]) -> None:
             format_size(one.size_bytes),
             f"{one.duration_s * 1000:.0f} ms",
             one.sha256[:12],
-            one.real_server or one.greeting[4:44],
-            one.reason,
+            # Text: a cell that is a string would be read as rich's markup.
+            Text(one.real_server or one.greeting[4:44]),
+            Text(one.reason),
         )
     console.print(table)
     for remark in remarks:
-        print(f"note: {remark}", file=sys.stderr)
+        print(f"note: {shown(remark)}", file=sys.stderr)
     failed = sum(not one.good for one in results)
     if not results:
         print("nothing was tried: none of these modes can name this address", file=sys.stderr)

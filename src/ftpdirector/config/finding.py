@@ -13,7 +13,7 @@ Finding = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: its name, whether breaking it is a problem (or a warning), a sentence, and the look at a cluster."""
+    """One rule: its name, whether breaking it is a problem (or a warning), a sentence, and how it is found broken."""
 
     name: str
     is_problem: bool
@@ -38,5 +38,5 @@ def problem(name: str, sentence: str, look: Callable[[Cluster], Iterator[Finding
 
 
 def warning(name: str, sentence: str, look: Callable[[Cluster], Iterator[Finding]]) -> Rule:
-    """A rule about what works, but bites."""
+    """A rule about what is valid but risky."""
     return Rule(name, is_problem=False, sentence=sentence, look=look)

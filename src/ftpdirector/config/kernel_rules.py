@@ -11,6 +11,7 @@ from typing import Final
 
 from ftpdirector.config.finding import Finding, Rule, is_kernel, place_of, problem, warning
 from ftpdirector.model import (
+    CLIENT_PREFIX_IPV6,
     Cluster,
     DataToServer,
     Engine,
@@ -139,6 +140,12 @@ def _only_proxy(cluster: Cluster) -> Iterator[Finding]:
             yield (
                 f"{place_of(virtual)}: data_to_server",
                 f'engine "{cluster.engine}" does not choose who opens the data connection',
+                'remove it, or use engine "proxy"',
+            )
+        if virtual.client_prefix_ipv6 != CLIENT_PREFIX_IPV6:
+            yield (
+                f"{place_of(virtual)}: client_prefix_ipv6",
+                f'engine "{cluster.engine}" counts each address as a client of its own',
                 'remove it, or use engine "proxy"',
             )
 
@@ -348,7 +355,9 @@ KERNEL_RULES: Final[tuple[Rule, ...]] = (
     ),
     problem("no-quorum", "keepalived wants a real server with a weight in each family.", _weights),
     problem("gateway-without-nat", "A gateway address belongs to forwarding nat.", _gateway),
-    problem("proxy-only", "proxy_protocol and data_to_server belong to the proxy engine.", _only_proxy),
+    problem(
+        "proxy-only", "proxy_protocol, data_to_server and client_prefix_ipv6 belong to the proxy engine.", _only_proxy
+    ),
     problem("persistence-without-time", "Placement persistence has a time-out.", _persistence_with_time),
     warning(
         "helper-sees-no-tls",

@@ -1,6 +1,6 @@
 """The rules of a cluster file across fields, as one table: `check` walks it, and the reference page is printed from it.
 
-A problem keeps a file from being used; a warning names what works but bites. This module knows no file format.
+A problem keeps a file from being used; a warning names what is valid but risky. This module knows no file format.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def problems_of(cluster: Cluster, *, source: str) -> tuple[Problem, ...]:
 
 
 def warnings_of(cluster: Cluster, *, source: str) -> tuple[Problem, ...]:
-    """Every rule that is broken so that it works, but bites."""
+    """Every rule that is broken so that it is valid but risky."""
     return _walk(cluster, source, is_problem=False)
 
 
 def _walk(cluster: Cluster, source: str, *, is_problem: bool) -> tuple[Problem, ...]:
     return tuple(
-        Problem(where=f"{source}: {where}", what=what, remedy=remedy, rule=rule.name)
+        Problem(file=source, where=where, what=what, remedy=remedy, rule=rule.name)
         for rule in RULES
         if rule.is_problem is is_problem
         for where, what, remedy in rule.look(cluster)
@@ -291,7 +291,7 @@ def _long_timeout(cluster: Cluster) -> Iterator[Finding]:
 def _password_without_login(cluster: Cluster) -> Iterator[Finding]:
     for virtual in cluster.virtual_servers:
         check = virtual.health_check
-        logs_in = check.probe in (ProbeKind.LOGIN, ProbeKind.LIST, ProbeKind.TRANSFER)
+        logs_in = check.probe.logs_in
         if logs_in and check.user != "anonymous" and not check.password_file:
             yield (
                 f"{place_of(virtual)}: health_check: user",
@@ -304,6 +304,17 @@ def _password_without_login(cluster: Cluster) -> Iterator[Finding]:
                 "is not used by this probe",
                 'write probe = "login"',
             )
+
+
+def _status_open(cluster: Cluster) -> Iterator[Finding]:
+    listen = cluster.status_listen
+    if listen is not None and not listen.address.is_loopback:
+        who = "everybody who reaches this host" if listen.address.is_unspecified else f"whoever reaches {listen}"
+        yield (
+            "status: listen",
+            f"{listen} shows addresses, names and verdicts to {who}: the page asks for no password",
+            f"listen on 127.0.0.1:{listen.port}, or let a packet filter allow only those who watch it",
+        )
 
 
 def _active_source_port(cluster: Cluster) -> Iterator[Finding]:
@@ -343,10 +354,11 @@ RULES: Final[tuple[Rule, ...]] = (
     problem("unknown-forwarding", "The engine knows the forwarding method.", _forwarding),
     problem("probe-path", "Probe transfer names the file that it reads.", _probe_path),
     warning("no-server-offered", "Some real server has a weight.", _no_server_offered),
-    warning("timeout-above-interval", "A look ends before the next one is due.", _long_timeout),
+    warning("timeout-above-interval", "A probe ends before the next one is due.", _long_timeout),
     warning(
         "password-without-login", "A password is given where one is needed, and only there.", _password_without_login
     ),
+    warning("status-open", "The status page listens on a loopback address.", _status_open),
     warning("privileged-port", "Ports below 1024 need a privilege.", _active_source_port),
     *KERNEL_RULES,
 )

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ftpdirector.config.decode import load
 from ftpdirector.daemon.crew import Crew
+from ftpdirector.daemon.here import load_here
 from ftpdirector.daemon.logs import lines_dropped, where_of
 from ftpdirector.daemon.parts import keep_running
 from ftpdirector.daemon.predecessor import Predecessor
@@ -22,12 +22,12 @@ from ftpdirector.engines.ipvs.engine import drain_notes as ipvs_notes
 from ftpdirector.engines.nftables.engine import drain_notes as nftables_notes
 from ftpdirector.engines.proxy.server import Log
 from ftpdirector.errors import ConfigError, ControlError, EngineError, Problem
-from ftpdirector.failover.telling import telling
+from ftpdirector.failover.replication import replication_of
 from ftpdirector.health.monitor import Monitor
 from ftpdirector.health.probe import Secret
 from ftpdirector.host.addresses import is_local, udp_ports
 from ftpdirector.host.clock import HostClock
-from ftpdirector.host.files import read_first_line
+from ftpdirector.host.files import read_password
 from ftpdirector.model import Cluster, Engine
 from ftpdirector.state import EngineCounters, Health, Histogram, Override, SessionState, Snapshot, Verdict
 from ftpdirector.wanted import Key, Wanted, want
@@ -56,8 +56,9 @@ class App:
         self._monitor = Monitor(
             clock=self._clock,
             chance=random.SystemRandom(),
-            read_password=lambda path: Secret(read_first_line(path)),
+            read_password=lambda path: Secret(read_password(path)),
             on_verdict=self._on_verdict,
+            sessions=self._sessions_at,
         )
         self._monitor.watch(cluster)
 
@@ -131,7 +132,7 @@ class App:
         self.log.error("reload_refused", reason=reason, **values)
 
     async def _read_again(self, file: Path, crew: Crew) -> tuple[Problem, ...]:
-        loaded = load(file)
+        loaded = load_here(file)
         before = self.cluster
         if loaded.cluster.engine is not before.engine:
             raise EngineError(f'engine "{before.engine}" runs; restart the director for "{loaded.cluster.engine}"')
@@ -235,12 +236,24 @@ class App:
             workers=self.cluster.workers,
             director=next((one.name for one in self.cluster.directors if several and is_local(one.address)), ""),
             is_active=any(map(is_local, addresses)) if several else None,
-            telling=telling(self.cluster, udp_ports()) if several else None,
+            replication=replication_of(self.cluster, udp_ports()) if several else None,
             workers_running=self._crew.running if self._crew is not None else 0,
             notes=notes,
         )
 
+    def _sessions_at(self, key: Key) -> int:
+        """How many sessions live at a real server behind a virtual server."""
+        virtual, real = key
+        parts = [
+            one.virtual_servers.get(virtual)
+            for source in (self._crew, self.predecessor)
+            if source is not None
+            for one in source.counters()
+        ]
+        return sum(one.real_servers[real].sessions for one in parts if one and real in one.real_servers)
+
     def _on_verdict(self, key: Key, before: Verdict, now: Verdict) -> None:
+        self._tell_undecided(key, before, now)
         if before.health is now.health:
             return
         # A server that goes down is for somebody to mend; one that comes up is the normal course of things.
@@ -254,6 +267,14 @@ class App:
             reason=now.reason,
         )
         self._due.set()
+
+    def _tell_undecided(self, key: Key, before: Verdict, now: Verdict) -> None:
+        """Once a change, not once a probe: what the director lacks it may lack for long."""
+        names = {"virtual_server": key[0], "real_server": key[1], "health": now.health.value}
+        if now.undecided and now.undecided != before.undecided:
+            self.log.warning("probe_undecided", reason=now.undecided, **names)
+        elif before.undecided and not now.undecided:
+            self.log.info("probe_decided_again", **names)
 
     async def _follow(self) -> None:
         while True:

@@ -20,17 +20,19 @@ from typing import Any, Final
 import structlog
 import uvloop
 
-with warnings.catch_warnings():
-    # On Python 3.11 pyftpdlib takes asyncore from the standard library, which warns.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from pyftpdlib.authorizers import DummyAuthorizer
-    from pyftpdlib.handlers import FTPHandler
-    from pyftpdlib.ioloop import IOLoop
-    from pyftpdlib.servers import FTPServer
-
 from ftpdirector.daemon.app import App
 from ftpdirector.daemon.supervisor import Settings, Supervisor, one_error
-from ftpdirector.model import Cluster, Endpoint, HealthCheck, PortRange, ProbeKind, RealServer, VirtualServer
+from ftpdirector.errors import HostError
+from ftpdirector.model import (
+    Cluster,
+    Endpoint,
+    HealthCheck,
+    PortRange,
+    ProbeKind,
+    RealServer,
+    StatusPage,
+    VirtualServer,
+)
 
 NAMES: Final = ("alpha", "bravo", "charlie")
 SHARED_FILE: Final = "/readme.txt"
@@ -51,7 +53,7 @@ def cluster(
 ) -> Cluster:
     """One virtual server on 127.0.0.1, round robin, so that two visits show two servers."""
     return Cluster(
-        status_listen=Endpoint(HOST, status_port) if status_port is not None else None,
+        status=StatusPage(listen=Endpoint(HOST, status_port)) if status_port is not None else None,
         virtual_servers=(
             VirtualServer(
                 name="demo",
@@ -92,17 +94,34 @@ def temporary_directory() -> Generator[Path, None, None]:
         yield Path(name)
 
 
+def _pyftpdlib() -> tuple[Any, Any, Any, Any]:
+    """Its authorizer, handler, loop and server. Only the demo needs it, so it is an extra: `HostError` without it."""
+    try:
+        with warnings.catch_warnings():
+            # On Python 3.11 pyftpdlib takes asyncore from the standard library, which warns.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from pyftpdlib.authorizers import DummyAuthorizer
+            from pyftpdlib.handlers import FTPHandler
+            from pyftpdlib.ioloop import IOLoop
+            from pyftpdlib.servers import FTPServer
+    except ModuleNotFoundError as error:
+        name = (error.name or "pyftpdlib").partition(".")[0]
+        raise HostError(f"the demo needs {name}, which is not installed; pip install 'ftpdirector[demo]'") from None
+    return DummyAuthorizer, FTPHandler, IOLoop, FTPServer
+
+
 @contextmanager
 def _real_server(name: str, root: Path) -> Generator[RealServer, None, None]:
+    authorizer_type, handler_type, loop_type, server_type = _pyftpdlib()
     _fill(root, name)
-    authorizer: Any = DummyAuthorizer()
+    authorizer: Any = authorizer_type()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # anonymous may write: that is the demo
         authorizer.add_anonymous(str(root))
         authorizer.override_perm("anonymous", str(root / "incoming"), perm="elradfmwMT", recursive=True)
-    handler: Any = type("Handler", (FTPHandler,), {"authorizer": authorizer, "banner": f"{name} ready"})
-    loop: Any = IOLoop()
-    server: Any = FTPServer((str(HOST), 0), handler, ioloop=loop)
+    handler: Any = type("Handler", (handler_type,), {"authorizer": authorizer, "banner": f"{name} ready"})
+    loop: Any = loop_type()
+    server: Any = server_type((str(HOST), 0), handler, ioloop=loop)
     end = threading.Event()
 
     def turn() -> None:

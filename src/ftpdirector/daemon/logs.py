@@ -17,12 +17,11 @@ from typing import Any, Final
 import structlog
 
 from ftpdirector.host.sink import LineSink, own_standard_error
+from ftpdirector.text import shown
 
 _FLUSH_S: Final = 1.0
 """How long the end of a process waits for whoever reads its log."""
 _JOURNAL_LEVELS: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
-
-
 _sinks: Final[list[LineSink]] = []
 
 
@@ -35,6 +34,13 @@ def flush_log() -> None:
     """Wait a moment for the log to be written: the process ends next."""
     for sink in _sinks:
         sink.flush(_FLUSH_S)
+
+
+def show(event: structlog.typing.EventDict) -> None:
+    """What clients and real servers said is text in which nothing acts: no escape sequence, no line of its own."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = shown(value)
 
 
 def set_up_log(*, json: bool = False, level: str = "info") -> None:
@@ -105,7 +111,6 @@ class _Renderer:
                 key_order=["timestamp", "level", "session", "client", "event"], drop_missing=True
             )
         )
-        self._plain = json
 
     def __call__(
         self, logger: Any, name: str, event: structlog.typing.EventDict
@@ -114,24 +119,12 @@ class _Renderer:
             level = "warning" if name == "warn" else "error" if name == "exception" else name
             event["level"] = level
             event = dict(self._stamp(logger, name, event))
-            if not self._plain:
-                for key, value in event.items():
-                    if isinstance(value, str) and not value.isprintable():
-                        event[key] = _printable(value)
+            show(event)
             text = self._render(logger, name, event)
             prefix = f"<{_JOURNAL_LEVELS.get(level, 6)}>" if self._journal else ""
             return (f"{prefix}{text!s}\n".encode("utf-8", "backslashreplace"),), {}
         except Exception:  # noqa: BLE001 - a log ends nothing: an event that cannot be told is counted
             return (None,), {}
-
-
-def _printable(text: str) -> str:
-    """Control characters and bytes that are no text, as backslash escapes: a client's name moves no cursor."""
-    # By hand: Python would import its codec now, and a worker that gave up root may find no file any more.
-    return "".join(
-        char if char.isprintable() else f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
-        for char in text
-    )
 
 
 class _Library(logging.Handler):

@@ -19,10 +19,10 @@ from typing import Any, Final
 
 import structlog
 
-from ftpdirector.config.decode import load
 from ftpdirector.daemon.app import App
 from ftpdirector.daemon.control import Answer, ControlClient, ControlServer
 from ftpdirector.daemon.crew import BesideKernel, Crew, InProcess, KernelEngine
+from ftpdirector.daemon.here import load_here
 from ftpdirector.daemon.logs import first_of
 from ftpdirector.daemon.parts import keep_running
 from ftpdirector.daemon.predecessor import Predecessor
@@ -336,7 +336,7 @@ def _by_endpoint(sockets: list[socket.socket]) -> dict[Endpoint, socket.socket]:
 
 def run(path: Path, settings: Settings) -> None:
     """Load, check and serve; ConfigError, EngineError or ControlError when that cannot be."""
-    loaded = load(path)
+    loaded = load_here(path)
     log = structlog.get_logger()
     for problem in loaded.warnings:
         log.warning("cluster_file", rule=problem.rule, problem=str(problem))

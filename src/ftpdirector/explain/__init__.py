@@ -1,1 +1,1 @@
-"""The way of each connection through the director, step by step, and where it ends. Pure."""
+"""The path of each connection through the director, step by step, and where it ends. Pure."""

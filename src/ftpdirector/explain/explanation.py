@@ -1,25 +1,25 @@
-"""A cluster -> the way of each connection, as one value. This module prints nothing."""
+"""A cluster -> the path of each connection, as one value. This module prints nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from ftpdirector.explain import control, proxied
-from ftpdirector.explain.arrangement import arrange
-from ftpdirector.explain.kernel import walk_data
-from ftpdirector.explain.mistakes import mistakes_of
+from ftpdirector.explain.data_path import data_path_of
+from ftpdirector.explain.example import CLIENTS, Example, candidates, forwarding_clause, passive_ports_of, picked
+from ftpdirector.explain.kernel import trace_data
+from ftpdirector.explain.misconfigurations import misconfiguration_effects
 from ftpdirector.explain.notes import notes_of
-from ftpdirector.explain.scene import CLIENTS, Scene, behind, forwarding_words, passive_ports_of, picked
-from ftpdirector.explain.way import (
+from ftpdirector.explain.path import (
     IPV4_ONLY,
     Explanation,
     Failure,
     Front,
     Mode,
+    Path,
+    PathVerdict,
     Reason,
     ServerRow,
-    Verdict,
-    Way,
     end_of,
     follow,
 )
@@ -33,25 +33,25 @@ def explain(
     return Explanation(
         engine=cluster.engine,
         fronts=tuple(
-            _front(scene, modes, tls_only=tls_only)
+            _front(example, modes, tls_only=tls_only)
             for virtual in cluster.virtual_servers
             for address in virtual.addresses
             if client is None or client.version == address.version
-            for scene in scenes_of(cluster, virtual, address, client)
+            for example in examples_of(cluster, virtual, address, client)
         ),
     )
 
 
-def scenes_of(
+def examples_of(
     cluster: Cluster, virtual: VirtualServer, address: IPAddress, client: IPAddress | None = None
-) -> Iterator[Scene]:
-    """The one scene with the first real server that gets clients; none where no real server is of that family."""
-    servers = list(picked(behind(virtual, address, cluster.engine)))
+) -> Iterator[Example]:
+    """One example, with the first real server that gets clients; none where no real server is of that family."""
+    servers = list(picked(candidates(virtual, address, cluster.engine)))
     if not servers:
         return
     server, *others = servers
     ports, mark = passive_ports_of(cluster, virtual, server)
-    yield Scene(
+    yield Example(
         cluster=cluster,
         virtual=virtual,
         address=address,
@@ -60,17 +60,17 @@ def scenes_of(
         other=others[0] if others else None,
         ports=ports,
         mark=mark,
-        stands=arrange(cluster, virtual),
+        data_path=data_path_of(cluster, virtual),
     )
 
 
-def way_of(scene: Scene, mode: Mode, *, tls: bool) -> Way:
+def path_of(example: Example, mode: Mode, *, tls: bool) -> Path:
     """One mode, plain or over TLS."""
-    if mode in IPV4_ONLY and scene.address.version == 6:
-        return Way(mode=mode, tls=tls, verdict=end_of(_ipv4_only(mode)))
-    walk = proxied.walk_data if scene.cluster.engine is Engine.PROXY else walk_data
-    steps, verdict = follow(walk(scene, mode, tls=tls))
-    return Way(mode=mode, tls=tls, steps=steps, verdict=verdict)
+    if mode in IPV4_ONLY and example.address.version == 6:
+        return Path(mode=mode, tls=tls, verdict=end_of(_ipv4_only(mode)))
+    trace = proxied.trace_data if example.cluster.engine is Engine.PROXY else trace_data
+    steps, verdict = follow(trace(example, mode, tls=tls))
+    return Path(mode=mode, tls=tls, steps=steps, verdict=verdict)
 
 
 def _ipv4_only(mode: Mode) -> Failure:
@@ -81,21 +81,23 @@ def _ipv4_only(mode: Mode) -> Failure:
     )
 
 
-def _front(scene: Scene, asked: Sequence[Mode], *, tls_only: bool) -> Front:
-    v4 = scene.address.version == 4
+def _front(example: Example, asked: Sequence[Mode], *, tls_only: bool) -> Front:
+    v4 = example.address.version == 4
     modes = asked or [mode for mode in Mode if v4 or mode not in IPV4_ONLY]
-    proxy = scene.cluster.engine is Engine.PROXY
-    steps, verdict = follow((proxied if proxy else control).walk_control(scene))
+    proxy = example.cluster.engine is Engine.PROXY
+    steps, verdict = follow((proxied if proxy else control).trace_control(example))
     return Front(
-        name=scene.virtual.name,
-        endpoint=str(scene.front),
-        summary=_summary(scene),
-        client=str(scene.client_address),
-        real_servers=tuple(_rows(scene)),
-        control=Way(steps=steps, verdict=verdict),
-        ways=tuple(way_of(scene, mode, tls=tls) for mode in modes for tls in ((True,) if tls_only else (False, True))),
-        mistakes=() if proxy else tuple(mistakes_of(scene, _of_family(modes, v4=v4), tls=tls_only)),
-        notes=tuple(notes_of(scene)),
+        name=example.virtual.name,
+        endpoint=str(example.front),
+        summary=_summary(example),
+        client=str(example.client_address),
+        real_servers=tuple(_rows(example)),
+        control=Path(steps=steps, verdict=verdict),
+        ways=tuple(
+            path_of(example, mode, tls=tls) for mode in modes for tls in ((True,) if tls_only else (False, True))
+        ),
+        mistakes=() if proxy else tuple(misconfiguration_effects(example, _of_family(modes, v4=v4), tls=tls_only)),
+        notes=tuple(notes_of(example)),
     )
 
 
@@ -103,17 +105,17 @@ def _of_family(modes: Sequence[Mode], *, v4: bool) -> Sequence[Mode]:
     return [mode for mode in modes if v4 or mode not in IPV4_ONLY]
 
 
-def _summary(scene: Scene) -> str:
-    virtual = scene.virtual
-    if scene.cluster.engine is Engine.PROXY:
+def _summary(example: Example) -> str:
+    virtual = example.virtual
+    if example.cluster.engine is Engine.PROXY:
         return f"scheduler {virtual.scheduler}; the director is the clients' server and the real servers' client"
-    how = forwarding_words(virtual.forwarding)
+    how = forwarding_clause(virtual.forwarding)
     return f"placement {virtual.placement}, scheduler {virtual.scheduler}; forwarding {how}"
 
 
-def _rows(scene: Scene) -> Iterator[ServerRow]:
-    cluster, virtual = scene.cluster, scene.virtual
-    for server in behind(virtual, scene.address, cluster.engine):
+def _rows(example: Example) -> Iterator[ServerRow]:
+    cluster, virtual = example.cluster, example.virtual
+    for server in candidates(virtual, example.address, cluster.engine):
         ports, mark = passive_ports_of(cluster, virtual, server)
         yield ServerRow(
             name=server.name,
@@ -125,7 +127,7 @@ def _rows(scene: Scene) -> Iterator[ServerRow]:
         )
 
 
-def verdict_of(scene: Scene, mode: Mode, *, tls: bool = False) -> Verdict:
+def verdict_of(example: Example, mode: Mode, *, tls: bool = False) -> PathVerdict:
     """Whether a mode works from the client's first SYN on."""
-    _, verdict = follow(control.walk_control(scene))
-    return way_of(scene, mode, tls=tls).verdict if verdict.works else verdict
+    _, verdict = follow(control.trace_control(example))
+    return path_of(example, mode, tls=tls).verdict if verdict.works else verdict

@@ -1,15 +1,15 @@
-"""The way of a data connection under a kernel engine, whichever mode. This module knows no step."""
+"""The path of a data connection under a kernel engine, whichever mode. This module knows no step."""
 
 from __future__ import annotations
 
-from ftpdirector.explain.active import walk_active
-from ftpdirector.explain.passive import walk_passive
-from ftpdirector.explain.scene import Scene
-from ftpdirector.explain.way import PASSIVE, Mode, Walk
+from ftpdirector.explain.active import trace_active
+from ftpdirector.explain.example import Example
+from ftpdirector.explain.passive import trace_passive
+from ftpdirector.explain.path import PASSIVE, Mode, Trace
 
 
-def walk_data(scene: Scene, mode: Mode, *, tls: bool) -> Walk:
+def trace_data(example: Example, mode: Mode, *, tls: bool) -> Trace:
     """From the announcement to the open data connection."""
     if mode in PASSIVE:
-        return walk_passive(scene, mode, tls=tls)
-    return walk_active(scene, mode, tls=tls)
+        return trace_passive(example, mode, tls=tls)
+    return trace_active(example, mode, tls=tls)

@@ -1,4 +1,4 @@
-"""The ways through the proxy: two connections each, one to the client and one to the real server.
+"""The paths through the proxy: two connections each, one to the client and one to the real server.
 
 This module knows no packet filter.
 """
@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ftpdirector.explain.scene import Scene, behind, packet, picked, words_of
-from ftpdirector.explain.way import PASSIVE, Failure, Mode, Phase, Reason, Step, Walk
+from ftpdirector.explain.example import Example, announcement_of, candidates, packet, picked
+from ftpdirector.explain.path import PASSIVE, Failure, Mode, Phase, Reason, Step, Trace
 from ftpdirector.model import DataToServer, Endpoint, ProxyProtocol
 
 _LEASED = "a port of its own, taken from {ports} at random"
 
 
-def walk_control(scene: Scene) -> Walk:
+def trace_control(example: Example) -> Trace:
     """From the client's SYN to the greeting."""
-    virtual, name = scene.virtual, scene.server.name
-    yield _control("client", "opens the control connection", packet("SYN", scene.client, scene.front))
+    virtual, name = example.virtual, example.server.name
+    yield _control("client", "opens the control connection", packet("SYN", example.client, example.front))
     yield _control("director", "accepts it; this connection ends here, no packet of it goes further")
-    names = [one.name for one in picked(behind(virtual, scene.address, scene.cluster.engine))]
-    others = [one for one in names if one != name]
+    names = [server.name for server in picked(candidates(virtual, example.address, example.cluster.engine))]
+    others = [other for other in names if other != name]
     also = f" (it could be {' or '.join(others)} as well)" if others else ""
     kept = (
         " for a client network that it does not remember; one that it does keeps its real server"
@@ -32,7 +32,7 @@ def walk_control(scene: Scene) -> Walk:
         "director",
         f"opens a connection of its own to {name} and waits for its greeting; a real server that refuses or is "
         "silent is passed over before the client has seen anything",
-        f"SYN director -> {scene.server.endpoint}",
+        f"SYN director -> {example.server.endpoint}",
     )
     if virtual.proxy_protocol is not ProxyProtocol.OFF:
         yield _control(
@@ -44,7 +44,7 @@ def walk_control(scene: Scene) -> Walk:
     return None
 
 
-def walk_data(scene: Scene, mode: Mode, *, tls: bool) -> Walk:
+def trace_data(example: Example, mode: Mode, *, tls: bool) -> Trace:
     """From the client's command to a relay between two data connections."""
     if tls:
         yield _said("client", 'says "AUTH TLS"')
@@ -60,14 +60,14 @@ def walk_data(scene: Scene, mode: Mode, *, tls: bool) -> Walk:
     else:
         yield _said(
             "client",
-            f'listens on port {scene.client_listens.port} and says "{words_of(mode, scene.client_listens)}"',
+            f'listens on port {example.client_listens.port} and says "{announcement_of(mode, example.client_listens)}"',
         )
-    yield from _ask_server(scene, mode)
+    yield from _ask_server(example, mode)
     if passive:
-        yield from _passive(scene, mode)
+        yield from _passive(example, mode)
     else:
-        yield from _active(scene)
-    yield from _join(scene, passive=passive)
+        yield from _active(example)
+    yield from _join(example, passive=passive)
     return None
 
 
@@ -79,8 +79,8 @@ def _said(at: str, text: str) -> Step:
     return Step(at=at, text=text, phase=Phase.ANNOUNCEMENT)
 
 
-def _server_connects(scene: Scene, mode: Mode) -> bool:
-    match scene.virtual.data_to_server:
+def _server_connects(example: Example, mode: Mode) -> bool:
+    match example.virtual.data_to_server:
         case DataToServer.PASSIVE:
             return False
         case DataToServer.ACTIVE:
@@ -89,57 +89,61 @@ def _server_connects(scene: Scene, mode: Mode) -> bool:
             return mode not in PASSIVE
 
 
-def _ask_server(scene: Scene, mode: Mode) -> Iterator[Step]:
-    name = scene.server.name
-    if _server_connects(scene, mode):
-        verb = "PORT" if scene.server.address.version == 4 else "EPRT"
+def _ask_server(example: Example, mode: Mode) -> Iterator[Step]:
+    name = example.server.name
+    if _server_connects(example, mode):
+        verb = "PORT" if example.server.address.version == 4 else "EPRT"
         yield _said("director", f'tells {name} "{verb}" with an address and port of its own (data_to_server)')
         yield _said(name, 'answers "200"')
         return
-    old = ", or PASV where the server knows no EPSV" if scene.server.address.version == 4 else ""
+    old = ", or PASV where the server knows no EPSV" if example.server.address.version == 4 else ""
     yield _said("director", f'asks {name} "EPSV"{old}: what the client said stays here')
     yield _said(name, "answers with a port; an address in a 227 is not looked at, so pasv_address does not matter")
 
 
-def _passive(scene: Scene, mode: Mode) -> Iterator[Step]:
+def _passive(example: Example, mode: Mode) -> Iterator[Step]:
     yield _said(
         "director",
-        f'answers "{words_of(mode, scene.passive)}": the address that the client came to, and '
-        + _LEASED.format(ports=scene.virtual.passive_ports),
+        f'answers "{announcement_of(mode, example.passive)}": the address that the client came to, and '
+        + _LEASED.format(ports=example.virtual.passive_ports),
     )
-    yield Step(at="client", text="opens the data connection", packet=packet("SYN", scene.client_data, scene.passive))
     yield Step(
-        at="director", text=f"accepts it if it comes from {scene.client_address}, as the control connection does"
+        at="client", text="opens the data connection", packet=packet("SYN", example.client_data, example.passive)
+    )
+    yield Step(
+        at="director", text=f"accepts it if it comes from {example.client_address}, as the control connection does"
     )
 
 
-def _active(scene: Scene) -> Iterator[Step]:
+def _active(example: Example) -> Iterator[Step]:
     yield _said(
         "director",
-        f'checks that {scene.client_address} is the client itself and the port not below 1024, and answers "200"',
+        f'checks that {example.client_address} is the client itself and the port not below 1024, and answers "200"',
     )
-    source = Endpoint(scene.address, scene.virtual.port - 1)
+    source = Endpoint(example.address, example.virtual.port - 1)
     right = " (from any other where it lacks the privilege)" if source.port < 1024 else ""
     yield Step(
         at="director",
         text=f"opens the data connection when a transfer begins, from the virtual address, port {source.port}{right}",
-        packet=packet("SYN", source, scene.client_listens),
+        packet=packet("SYN", source, example.client_listens),
     )
     yield Step(at="client", text="takes it: it comes from the virtual address")
 
 
-def _join(scene: Scene, *, passive: bool) -> Iterator[Step]:
-    name = scene.server.name
+def _join(example: Example, *, passive: bool) -> Iterator[Step]:
+    name = example.server.name
     mode = Mode.PASV if passive else Mode.PORT
-    if _server_connects(scene, mode):
+    if _server_connects(example, mode):
         yield Step(
-            at=name, text="opens its data connection to the director", packet=f"SYN {scene.server.address} -> director"
+            at=name,
+            text="opens its data connection to the director",
+            packet=f"SYN {example.server.address} -> director",
         )
     else:
         yield Step(
             at="director",
             text=f"opens the other data connection, to the port that {name} named",
-            packet=f"SYN director -> {scene.server.address}",
+            packet=f"SYN director -> {example.server.address}",
         )
     yield Step(
         at="director",

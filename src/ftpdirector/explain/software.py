@@ -1,4 +1,4 @@
-"""What the settings are called in each FTP server. This module knows no value of them."""
+"""The names of the settings of each FTP server. This module knows no value of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ftpdirector.model import ServerSoftware
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class SettingNames:
     """The names of the settings that a data connection depends on."""
 
     address: str
@@ -20,18 +20,22 @@ class Words:
     """What has active data connections leave from the control port less one."""
 
 
-WORDS: Final[Mapping[ServerSoftware, Words]] = {
-    ServerSoftware.VSFTPD: Words(
+SETTING_NAMES: Final[Mapping[ServerSoftware, SettingNames]] = {
+    ServerSoftware.VSFTPD: SettingNames(
         address="pasv_address",
         ports="pasv_min_port and pasv_max_port",
         data_port="connect_from_port_20, which is NO unless set",
     ),
-    ServerSoftware.PROFTPD: Words(address="MasqueradeAddress", ports="PassivePorts", data_port="its start as root"),
-    ServerSoftware.PURE_FTPD: Words(address="ForcePassiveIP", ports="PassivePortRange", data_port="its start as root"),
-    ServerSoftware.PYFTPDLIB: Words(
+    ServerSoftware.PROFTPD: SettingNames(
+        address="MasqueradeAddress", ports="PassivePorts", data_port="its start as root"
+    ),
+    ServerSoftware.PURE_FTPD: SettingNames(
+        address="ForcePassiveIP", ports="PassivePortRange", data_port="its start as root"
+    ),
+    ServerSoftware.PYFTPDLIB: SettingNames(
         address="masquerade_address", ports="passive_ports", data_port="active_dtp's source_address"
     ),
-    ServerSoftware.OTHER: Words(
+    ServerSoftware.OTHER: SettingNames(
         address="pasv_address (or what it calls that)",
         ports="passive port range",
         data_port="its setting for active mode",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ftpdirector.change.setup import HostFile, HostSetup, Link, Service
+from ftpdirector.change.setup import HostFile, HostService, HostSetup, Symlink
 from ftpdirector.model import Cluster, Director, IPAddress
 
 PORT: Final = 3780
@@ -41,7 +41,7 @@ def peers(cluster: Cluster) -> tuple[IPAddress, ...]:
 
     conntrackd tells one other by UDP. Three directors would need multicast, which switches lose in silence.
     """
-    addresses = tuple(one.address for one in cluster.directors)
+    addresses = tuple(director.address for director in cluster.directors)
     return addresses if len(addresses) == 2 and addresses[0].version == addresses[1].version else ()
 
 
@@ -49,22 +49,27 @@ def carried(cluster: Cluster, me: Director | None, *, but: Sequence[IPAddress]) 
     """What the host of `me` is to have for it; connections to the addresses `but` are not told."""
     if me is None or not peers(cluster):
         return HostSetup()
+    (other,) = (director for director in cluster.directors if director != me)
+    return conntrackd_setup("\n".join(_file(cluster, me, other, but)) + "\n")
+
+
+def conntrackd_setup(text: str) -> HostSetup:
+    """Our conntrackd with this configuration: file, unit, service."""
     unit = f"/etc/systemd/system/{_UNIT}"
-    (other,) = (one for one in cluster.directors if one != me)
     return HostSetup(
         files=(
-            HostFile(path=FILE, text="\n".join(_file(cluster, me, other, but)) + "\n"),
+            HostFile(path=FILE, text=text),
             HostFile(path=unit, text=_UNIT_TEXT),
         ),
         links=(
-            Link(
+            Symlink(
                 path=f"/etc/systemd/system/multi-user.target.wants/{_UNIT}",
                 to=unit,
                 reason="the other director is told of connections from the start",
             ),
         ),
         services=(
-            Service(
+            HostService(
                 unit=_UNIT,
                 program=(
                     "start-stop-daemon",
@@ -120,7 +125,7 @@ def _file(cluster: Cluster, me: Director, other: Director, but: Sequence[IPAddre
     yield "        Address Ignore {"
     yield "            IPv4_address 127.0.0.1"
     yield "            IPv6_address ::1"
-    for address in (*(one.address for one in cluster.directors), *dict.fromkeys(but)):
+    for address in (*(director.address for director in cluster.directors), *dict.fromkeys(but)):
         yield f"            IPv{address.version}_address {address}"
     yield "        }"
     yield "        State Accept {"

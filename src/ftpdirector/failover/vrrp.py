@@ -17,8 +17,8 @@ def inside_interface(cluster: Cluster) -> str:
 
 def vrrp_lines(cluster: Cluster, me: Director) -> Iterator[str]:
     """The instances of this director, one a side; both sides move together."""
-    outside = _floating(one for virtual in cluster.virtual_servers for one in virtual.addresses)
-    inside = _floating(one for virtual in cluster.virtual_servers for one in virtual.gateway_addresses)
+    outside = _floating(address for virtual in cluster.virtual_servers for address in virtual.addresses)
+    inside = _floating(address for virtual in cluster.virtual_servers for address in virtual.gateway_addresses)
     identifier = cluster.vrrp.virtual_router_id
     if inside:
         yield "# Both floating addresses move together: a real server's way out is where its clients come in."
@@ -50,12 +50,12 @@ def _instance(
     yield f"    priority {priority}"
     yield "    advert_int 1"
     yield "    virtual_ipaddress {"
-    yield from (f"        {one}/{one.max_prefixlen}" for one in addresses if one.version == lead)
+    yield from (f"        {address}/{address.max_prefixlen}" for address in addresses if address.version == lead)
     yield "    }"
-    others = [one for one in addresses if one.version != lead]
+    others = [address for address in addresses if address.version != lead]
     if others:
         yield "    # One instance speaks one family; the other family's addresses move along."
         yield "    virtual_ipaddress_excluded {"
-        yield from (f"        {one}/{one.max_prefixlen}" for one in others)
+        yield from (f"        {address}/{address.max_prefixlen}" for address in others)
         yield "    }"
     yield "}"

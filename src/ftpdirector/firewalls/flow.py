@@ -22,7 +22,7 @@ class Stage(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
+class RequiredFlow:
     """TCP packets to `targets` or from `sources`, one of which is empty, which is anybody; ports of None are any."""
 
     purpose: str
@@ -55,10 +55,10 @@ _FROM_SERVERS = frozenset({Stage.ARRIVED, Stage.TRANSLATED, Stage.FORWARD})
 
 def into_virtual(
     addresses: frozenset[IPAddress], ports: PortRange, what: str, *, stages: frozenset[Stage]
-) -> tuple[Flow, ...]:
+) -> tuple[RequiredFlow, ...]:
     """Connections to ports of virtual addresses, where packets still have that address."""
     return tuple(
-        Flow(
+        RequiredFlow(
             purpose=f"{what} to virtual addresses" if state == "new" else "packets of open connections",
             stages=stages,
             targets=addresses,
@@ -71,11 +71,11 @@ def into_virtual(
 
 def to_servers(
     addresses: frozenset[IPAddress], ports: PortRange | None, what: str, *, state: State = "new"
-) -> tuple[Flow, ...]:
+) -> tuple[RequiredFlow, ...]:
     """Translated connections to real servers, and the answers."""
     open_ones = "packets of open connections"
     return (
-        Flow(
+        RequiredFlow(
             purpose=f"{what} to real servers",
             stages=_THROUGH,
             targets=addresses,
@@ -83,7 +83,7 @@ def to_servers(
             state=state,
             is_translated=True,
         ),
-        Flow(
+        RequiredFlow(
             purpose=open_ones,
             stages=_THROUGH,
             targets=addresses,
@@ -91,7 +91,7 @@ def to_servers(
             state="established",
             is_translated=True,
         ),
-        Flow(
+        RequiredFlow(
             purpose=open_ones,
             stages=_FROM_SERVERS,
             sources=addresses,
@@ -102,21 +102,23 @@ def to_servers(
     )
 
 
-def active_data(addresses: frozenset[IPAddress], *, state: State = "new") -> tuple[Flow, ...]:
+def active_data(addresses: frozenset[IPAddress], *, state: State = "new") -> tuple[RequiredFlow, ...]:
     """Active data connections: from real servers to clients, and the answers."""
     return (
-        Flow(purpose="active data connections from real servers", stages=_FROM_SERVERS, sources=addresses, state=state),
-        Flow(
+        RequiredFlow(
+            purpose="active data connections from real servers", stages=_FROM_SERVERS, sources=addresses, state=state
+        ),
+        RequiredFlow(
             purpose="packets of open connections",
             stages=_FROM_SERVERS,
             sources=addresses,
             state="established",
         ),
-        Flow(purpose="packets of open connections", stages=_THROUGH, targets=addresses, state="established"),
+        RequiredFlow(purpose="packets of open connections", stages=_THROUGH, targets=addresses, state="established"),
     )
 
 
-def between(flow: Flow, host: HostSettings) -> Flow:
+def between(flow: RequiredFlow, host: HostSettings) -> RequiredFlow:
     """The same between the interfaces of this host."""
     outside, inside = host.external_interface, host.internal_interface
     return (
@@ -128,4 +130,4 @@ def between(flow: Flow, host: HostSettings) -> Flow:
 
 def of_family(addresses: Sequence[IPAddress], version: int) -> frozenset[IPAddress]:
     """Those of one family."""
-    return frozenset(one for one in addresses if one.version == version)
+    return frozenset(address for address in addresses if address.version == version)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ftpdirector.firewalls.allowing import Owner, commands, owner_of
-from ftpdirector.firewalls.flow import Flow
-from ftpdirector.firewalls.ruleset import Chain, Drop, drops, parse
+from ftpdirector.firewalls.flow import RequiredFlow
+from ftpdirector.firewalls.ruleset import Drop, FilterChain, drops, parse
 
 _SETS_MARK: Final = re.compile(r"(?:meta mark set|--set-x?mark|MARK (?:x?set)) (0x[0-9a-fA-F]+|\d+)")
 _TRANSLATES: Final = re.compile(r"dport (?:\{[^}]*\}|\S+).*\b(dnat|redirect|DNAT|REDIRECT)\b")
@@ -35,7 +35,7 @@ class Ours:
     marks: tuple[int, ...]
     ports: tuple[tuple[int, int], ...]
     """First and last, which nobody else may translate."""
-    flows: tuple[Flow, ...]
+    flows: tuple[RequiredFlow, ...]
 
 
 def obstacles(ruleset: str, ours: Ours) -> Iterator[str]:
@@ -44,7 +44,9 @@ def obstacles(ruleset: str, ours: Ours) -> Iterator[str]:
     Commands stand below their sentence, indented by four spaces.
     """
     chains = [
-        one for one in parse(ruleset) if one.table != ours.table and not one.name.startswith(f"{ours.chain_prefix}-")
+        chain
+        for chain in parse(ruleset)
+        if chain.table != ours.table and not chain.name.startswith(f"{ours.chain_prefix}-")
     ]
     yield from _drops(chains, ours.flows)
     for chain in chains:
@@ -52,28 +54,30 @@ def obstacles(ruleset: str, ours: Ours) -> Iterator[str]:
             yield from _rule(rule, f"{chain.table}, chain {chain.name}", ours)
 
 
-def _drops(chains: Sequence[Chain], flows: Sequence[Flow]) -> Iterator[str]:
+def _drops(chains: Sequence[FilterChain], flows: Sequence[RequiredFlow]) -> Iterator[str]:
     """One sentence for each place that drops, and family."""
-    found: dict[tuple[Chain, Chain, str, Owner, int], list[Drop]] = {}
-    for one in drops(chains, flows):
-        owner = owner_of(one, chains)
-        version = one.flow.version if owner != "firewalld" else 0  # it is told of both at once
-        is_default = _is_default(one.rule) and (one.chain == one.base or owner in _MADE_BY)
+    found: dict[tuple[FilterChain, FilterChain, str, Owner, int], list[Drop]] = {}
+    for drop in drops(chains, flows):
+        owner = owner_of(drop, chains)
+        version = drop.flow.version if owner != "firewalld" else 0  # it is told of both at once
+        is_default = _is_default(drop.rule) and (drop.chain == drop.base or owner in _MADE_BY)
         key = (
-            (one.base, one.base, "", owner, version) if is_default else (one.base, one.chain, one.rule, owner, version)
+            (drop.base, drop.base, "", owner, version)
+            if is_default
+            else (drop.base, drop.chain, drop.rule, owner, version)
         )
-        found.setdefault(key, []).append(one)
+        found.setdefault(key, []).append(drop)
     # Its reload takes away rules of iptables: those come after it.
     in_order = sorted(found.items(), key=lambda item: item[0][3] != "firewalld")
-    for (base, chain, rule, owner, _), each in in_order:
-        what = ", ".join(dict.fromkeys(one.flow.purpose for one in each))
-        is_doubted = all(one.in_doubt for one in each)
-        remedy = commands(owner, base, each, chains)
+    for (base, chain, rule, owner, _), alike in in_order:
+        what = ", ".join(dict.fromkeys(drop.flow.purpose for drop in alike))
+        is_uncertain = all(drop.possibly_accepted for drop in alike)
+        remedy = commands(owner, base, alike, chains)
         if rule:
-            does = f"{'may drop' if is_doubted else 'drops'}, in {base.name}, {what}: {rule}; take that out"
+            does = f"{'may drop' if is_uncertain else 'drops'}, in {base.name}, {what}: {rule}; take that out"
             how = ", or let ours pass before it"
         else:
-            doubt = " (unless a rule that cannot be judged lets it pass)" if is_doubted else ""
+            doubt = " (unless a rule that cannot be judged lets it pass)" if is_uncertain else ""
             does, how = f"drops by default on {base.hook} {what}{doubt}", "; let it pass"
         lines = [f"{how}:", *remedy] if remedy else [""]
         yield f"{_MADE_BY.get(owner, '')}{base.table}, chain {chain.name} {does}" + "\n    ".join(lines)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Final
 
-from ftpdirector.firewalls.flow import Flow, Stage
+from ftpdirector.firewalls.flow import RequiredFlow, Stage
 from ftpdirector.model import IPAddress, PortRange
 
 _HOOK: Final = re.compile(r"type \S+ hook (\w+) (?:device \S+ )?priority ([^;]+); policy (\w+)")
@@ -32,7 +32,7 @@ _Network = tuple[IPAddress, IPAddress]
 
 
 @dataclass(frozen=True)
-class Chain:
+class FilterChain:
     """A chain of somebody; `hook` is empty where packets come by a jump alone."""
 
     table: str
@@ -66,18 +66,18 @@ class Chain:
 class Drop:
     """A rule, or with an empty one the policy, that drops what belongs to a flow from or to `addresses`."""
 
-    base: Chain
-    chain: Chain
+    base: FilterChain
+    chain: FilterChain
     rule: str
-    flow: Flow
+    flow: RequiredFlow
     addresses: frozenset[IPAddress]
-    in_doubt: bool
+    possibly_accepted: bool
     """It may be that it never gets there."""
 
 
-def parse(listing: str) -> list[Chain]:
+def parse(listing: str) -> list[FilterChain]:
     """Every chain of `nft --stateless list ruleset`."""
-    found: list[Chain] = []
+    found: list[FilterChain] = []
     table = name = ""
     rules: list[str] = []
     for line in listing.splitlines():
@@ -94,11 +94,11 @@ def parse(listing: str) -> list[Chain]:
     return found
 
 
-def _chain(table: str, name: str, rules: Sequence[str]) -> Chain:
+def _chain(table: str, name: str, rules: Sequence[str]) -> FilterChain:
     base = _HOOK.match(rules[0]) if rules else None
     if not base:
-        return Chain(table, name, tuple(rules))
-    return Chain(table, name, tuple(rules[1:]), base[1], _priority(base[2]), drops=base[3] == "drop")
+        return FilterChain(table, name, tuple(rules))
+    return FilterChain(table, name, tuple(rules[1:]), base[1], _priority(base[2]), drops=base[3] == "drop")
 
 
 def _priority(text: str) -> int:
@@ -108,25 +108,25 @@ def _priority(text: str) -> int:
     return _PRIORITIES.get(name, 0) + int(f"{sign}{by or 0}")
 
 
-def drops(chains: Sequence[Chain], flows: Sequence[Flow]) -> Iterator[Drop]:
+def drops(chains: Sequence[FilterChain], flows: Sequence[RequiredFlow]) -> Iterator[Drop]:
     """What of the flows is dropped, and by whom."""
-    by_name = {(one.table, one.name): one for one in chains}
+    by_name = {(chain.table, chain.name): chain for chain in chains}
     for base in chains:
         for flow in flows:
             if flow.stages & base.stages and flow.version in _FAMILIES.get(base.family, ()):
-                walk = _Walk(by_name, base, flow)
-                rest = walk.through(base, _Packets(flow.addresses))
-                yield from walk.found
+                traversal = _Traversal(by_name, base, flow)
+                rest = traversal.through(base, _Packets(flow.addresses))
+                yield from traversal.found
                 if base.drops and rest.addresses:
-                    yield Drop(base, base, "", flow, rest.addresses, rest.in_doubt)
+                    yield Drop(base, base, "", flow, rest.addresses, rest.possibly_accepted)
 
 
 @dataclass(frozen=True)
 class _Packets:
     addresses: frozenset[IPAddress]
-    in_doubt: bool = False
+    possibly_accepted: bool = False
     """A rule that cannot be judged may have let them pass."""
-    is_sure: bool = True
+    certain: bool = True
     """They are surely here."""
     is_named: bool = False
     """A rule that names their port led them here."""
@@ -134,31 +134,35 @@ class _Packets:
     def with_addresses(self, addresses: frozenset[IPAddress]) -> _Packets:
         return replace(self, addresses=addresses)
 
-    def and_those(self, other: _Packets) -> _Packets:
-        return replace(self, addresses=self.addresses | other.addresses, in_doubt=self.in_doubt or other.in_doubt)
+    def union(self, other: _Packets) -> _Packets:
+        return replace(
+            self,
+            addresses=self.addresses | other.addresses,
+            possibly_accepted=self.possibly_accepted or other.possibly_accepted,
+        )
 
 
-_NOBODY: Final = _Packets(frozenset())
+_NO_PACKETS: Final = _Packets(frozenset())
 
 
 @dataclass
-class _Walk:
-    chains: Mapping[tuple[str, str], Chain]
-    base: Chain
-    flow: Flow
+class _Traversal:
+    chains: Mapping[tuple[str, str], FilterChain]
+    base: FilterChain
+    flow: RequiredFlow
     found: list[Drop] = field(default_factory=list[Drop])
     depth: int = 0
     known: dict[tuple[str, _Packets], _Packets] = field(default_factory=dict[tuple[str, _Packets], _Packets])
 
-    def through(self, chain: Chain, packets: _Packets) -> _Packets:
+    def through(self, chain: FilterChain, packets: _Packets) -> _Packets:
         """Those that come out at its end. The same packets pass a chain once, however many rules lead there."""
         key = (chain.name, packets)
         if key not in self.known:
             self.known[key] = self._through(chain, packets)
         return self.known[key]
 
-    def _through(self, chain: Chain, packets: _Packets) -> _Packets:
-        returned = _NOBODY
+    def _through(self, chain: FilterChain, packets: _Packets) -> _Packets:
+        returned = _NO_PACKETS
         self.depth += 1
         for text in chain.rules if self.depth <= _DEEPEST else ():
             if not packets.addresses:
@@ -170,14 +174,14 @@ class _Walk:
                     seen = condition.on(self.flow, self.base, seen)
                 if not seen.addresses:
                     break
-                if not verdict.is_sure:
-                    seen = replace(seen, is_sure=False)
-                packets, returned = self.judged(verdict, seen, chain, text, packets, returned)
+                if not verdict.certain:
+                    seen = replace(seen, certain=False)
+                packets, returned = self.apply_verdict(verdict, seen, chain, text, packets, returned)
         self.depth -= 1
-        return packets.and_those(returned) if packets.addresses else returned
+        return packets.union(returned) if packets.addresses else returned
 
-    def judged(
-        self, verdict: _Verdict, seen: _Match, chain: Chain, text: str, packets: _Packets, returned: _Packets
+    def apply_verdict(
+        self, verdict: _Verdict, seen: _Match, chain: FilterChain, text: str, packets: _Packets, returned: _Packets
     ) -> tuple[_Packets, _Packets]:
         """Who goes on, and who has left this chain."""
         others = packets.with_addresses(packets.addresses - seen.addresses)
@@ -185,23 +189,32 @@ class _Walk:
         match verdict.word:
             case "drop" | "reject":
                 is_named = packets.is_named or seen.is_named
-                if seen.is_sure and packets.is_sure:
+                if seen.certain and packets.certain:
                     self.found.append(
-                        Drop(self.base, chain, text, self.flow, seen.addresses, packets.in_doubt and not seen.is_named)
+                        Drop(
+                            self.base,
+                            chain,
+                            text,
+                            self.flow,
+                            seen.addresses,
+                            packets.possibly_accepted and not seen.is_named,
+                        )
                     )
                 elif is_named and not seen.is_of_some_clients:
-                    self.found.append(Drop(self.base, chain, text, self.flow, seen.addresses, in_doubt=True))
-                return (others if seen.is_sure else packets), returned
-            case "accept" | "return" if not seen.is_sure:
-                return replace(packets, in_doubt=packets.in_doubt or not seen.is_partial), returned
+                    self.found.append(Drop(self.base, chain, text, self.flow, seen.addresses, possibly_accepted=True))
+                return (others if seen.certain else packets), returned
+            case "accept" | "return" if not seen.certain:
+                return replace(packets, possibly_accepted=packets.possibly_accepted or not seen.is_partial), returned
             case "accept":
                 return others, returned
             case "return":
-                return others, here.and_those(returned)
+                return others, here.union(returned)
             case _:
-                return self.gone(verdict, seen, packets, returned)
+                return self.follow_jump(verdict, seen, packets, returned)
 
-    def gone(self, verdict: _Verdict, seen: _Match, packets: _Packets, returned: _Packets) -> tuple[_Packets, _Packets]:
+    def follow_jump(
+        self, verdict: _Verdict, seen: _Match, packets: _Packets, returned: _Packets
+    ) -> tuple[_Packets, _Packets]:
         """Through another chain."""
         target = self.chains.get((self.base.table, verdict.target))
         if target is None:
@@ -210,16 +223,18 @@ class _Walk:
         led = replace(
             packets,
             addresses=seen.addresses,
-            is_sure=packets.is_sure and seen.is_sure,
+            certain=packets.certain and seen.certain,
             is_named=packets.is_named or (seen.is_named and not seen.is_of_some_clients),
         )
         back = self.through(target, led)
-        if not seen.is_sure:
-            return replace(packets, in_doubt=packets.in_doubt or back.addresses != seen.addresses), returned
-        back = replace(back, is_sure=packets.is_sure, is_named=packets.is_named)
+        if not seen.certain:
+            return replace(
+                packets, possibly_accepted=packets.possibly_accepted or back.addresses != seen.addresses
+            ), returned
+        back = replace(back, certain=packets.certain, is_named=packets.is_named)
         if verdict.word == "goto":
-            return others, back.and_those(returned)
-        return others.and_those(back), returned
+            return others, back.union(returned)
+        return others.union(back), returned
 
 
 @dataclass(frozen=True)
@@ -227,7 +242,7 @@ class _Match:
     """What of the packets a rule is for."""
 
     addresses: frozenset[IPAddress]
-    is_sure: bool = True
+    certain: bool = True
     is_partial: bool = False
     """For some of the ports; others are surely left."""
     is_named: bool = False
@@ -241,7 +256,7 @@ _NONE: Final = _Match(frozenset())
 class _Verdict:
     word: str
     target: str = ""
-    is_sure: bool = True
+    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -252,7 +267,7 @@ class _Condition:
     values: str = ""
     is_not: bool = False
 
-    def on(self, flow: Flow, base: Chain, seen: _Match) -> _Match:
+    def on(self, flow: RequiredFlow, base: FilterChain, seen: _Match) -> _Match:
         """What is left of the match."""
         match self.subject.split():
             case [("ip" | "ip6") as family, ("saddr" | "daddr") as end]:
@@ -262,7 +277,7 @@ class _Condition:
             case ["tcp" | "th", "dport"]:
                 return self._by_port(seen, flow.to_ports or _OF_CLIENTS, is_ours=flow.to_ports is not None)
             case ["tcp" | "th", "sport"]:
-                return self._by_port(seen, flow.from_ports) if flow.from_ports else replace(seen, is_sure=False)
+                return self._by_port(seen, flow.from_ports) if flow.from_ports else replace(seen, certain=False)
             case ["ct", "state"]:
                 return self._if(flow.state in self.words, seen)
             case ["ct", "status"] if self.words == {"dnat"}:
@@ -277,12 +292,12 @@ class _Condition:
                 is_local = base.hook == "input" or (Stage.ARRIVED in base.stages and bool(flow.targets))
                 return self._if(is_local and "local" in self.words, seen)
             case _:
-                return replace(seen, is_sure=False)
+                return replace(seen, certain=False)
 
     @cached_property
     def words(self) -> set[str]:
         """The values as words."""
-        return {one.strip().strip('"') for one in self.values.strip("{} ").split(",") if one}
+        return {word.strip().strip('"') for word in self.values.strip("{} ").split(",") if word}
 
     def _if(self, is_so: bool, seen: _Match) -> _Match:  # noqa: FBT001
         return seen if is_so != self.is_not else _NONE
@@ -291,46 +306,48 @@ class _Condition:
         if self.words == {"lo"}:
             return self._if(is_so=False, seen=seen)
         if ours is None or not self.words or "@" in self.values:
-            return replace(seen, is_sure=False)
-        is_so = any(ours.startswith(one[:-1]) if one.endswith("*") else ours == one for one in self.words)
+            return replace(seen, certain=False)
+        is_so = any(ours.startswith(name[:-1]) if name.endswith("*") else ours == name for name in self.words)
         return self._if(is_so=is_so, seen=seen)
 
-    def _by_address(self, flow: Flow, seen: _Match, ours: frozenset[IPAddress]) -> _Match:
+    def _by_address(self, flow: RequiredFlow, seen: _Match, ours: frozenset[IPAddress]) -> _Match:
         networks = _networks(self.values)
         if not ours:
             if any(int(first) == 0 and int(last) == 2**last.max_prefixlen - 1 for first, last in networks or ()):
                 return self._if(is_so=True, seen=seen)
-            return replace(seen, is_sure=False, is_of_some_clients=seen.is_of_some_clients or not self.is_not)
+            return replace(seen, certain=False, is_of_some_clients=seen.is_of_some_clients or not self.is_not)
         if networks is None:
-            return replace(seen, is_sure=False)
+            return replace(seen, certain=False)
         ordered = _in_order(seen.addresses)
         inside = frozenset(
-            one
+            address
             for first, last in networks
             if first.version == flow.version
-            for one in ordered[bisect_left(ordered, int(first), key=int) : bisect_right(ordered, int(last), key=int)]
+            for address in ordered[
+                bisect_left(ordered, int(first), key=int) : bisect_right(ordered, int(last), key=int)
+            ]
         )
         return replace(seen, addresses=seen.addresses - inside if self.is_not else inside)
 
     def _by_port(self, seen: _Match, due: PortRange, *, is_ours: bool = True) -> _Match:
         ranges = _ranges(self.values)
         if ranges is None:
-            return replace(seen, is_sure=False)
-        touched = [one for one in ranges if one.first <= due.last and due.first <= one.last]
+            return replace(seen, certain=False)
+        touched = [port_range for port_range in ranges if port_range.first <= due.last and due.first <= port_range.last]
         if not touched:
             return self._if(is_so=False, seen=seen)
         is_named = seen.is_named or (is_ours and not self.is_not)
         if _covers(touched, due):
             return replace(self._if(is_so=True, seen=seen), is_named=is_named)
-        return replace(seen, is_sure=False, is_partial=True, is_named=is_named)
+        return replace(seen, certain=False, is_partial=True, is_named=is_named)
 
 
 def _covers(ranges: Sequence[PortRange], ours: PortRange) -> bool:
     after = ours.first
-    for one in sorted(ranges, key=lambda each: each.first):
-        if one.first > after:
+    for port_range in sorted(ranges, key=lambda port_range: port_range.first):
+        if port_range.first > after:
             return False
-        after = max(after, one.last + 1)
+        after = max(after, port_range.last + 1)
     return after > ours.last
 
 
@@ -342,9 +359,9 @@ def _in_order(addresses: frozenset[IPAddress]) -> tuple[IPAddress, ...]:
 @lru_cache(maxsize=1024)
 def _networks(values: str) -> tuple[_Network, ...] | None:
     found: list[_Network] = []
-    for one in values.strip("{} ").split(","):
+    for part in values.strip("{} ").split(","):
         try:
-            first, _, last = one.strip().partition("-")
+            first, _, last = part.strip().partition("-")
             if last:
                 found.append((ipaddress.ip_address(first), ipaddress.ip_address(last)))
             else:
@@ -358,8 +375,8 @@ def _networks(values: str) -> tuple[_Network, ...] | None:
 @lru_cache(maxsize=1024)
 def _ranges(values: str) -> tuple[PortRange, ...] | None:
     found: list[PortRange] = []
-    for one in values.strip("{} ").split(","):
-        first, _, last = one.strip().partition("-")
+    for part in values.strip("{} ").split(","):
+        first, _, last = part.strip().partition("-")
         if not first.isdigit() or (last and not last.isdigit()):
             return None
         found.append(PortRange(int(first), int(last or first)))
@@ -371,13 +388,13 @@ class _Rule:
     conditions: tuple[_Condition, ...]
     verdict: _Verdict | None
     by_state: Mapping[str, _Verdict] | None = None
-    unsure: tuple[_Verdict, ...] = ()
+    uncertain: tuple[_Verdict, ...] = ()
 
-    def verdicts(self, flow: Flow) -> tuple[_Verdict, ...]:
+    def verdicts(self, flow: RequiredFlow) -> tuple[_Verdict, ...]:
         """What it may come to."""
         if self.by_state is not None:
             return (self.by_state[flow.state],) if flow.state in self.by_state else ()
-        return (self.verdict,) if self.verdict else self.unsure
+        return (self.verdict,) if self.verdict else self.uncertain
 
 
 _OTHER_PROTOCOLS: Final = {
@@ -404,7 +421,7 @@ def _read(text: str) -> _Rule:
     """A rule; words that say nothing here make it unsure."""
     words: list[str] = _TOKEN.findall(text)
     if " . " in text:  # several things at once, in a set
-        end = next((place for place, one in enumerate(words) if one in _ENDS), len(words))
+        end = next((place for place, word in enumerate(words) if word in _ENDS), len(words))
         return _Rule((_Condition(),), _verdict(words[end:]))
     conditions: list[_Condition] = []
     place = 0
@@ -457,22 +474,22 @@ def _subject(token: str, rest: Sequence[str]) -> tuple[str, int]:
             return "ct other", 2
         case ["fib", *_]:
             words = [token, *rest]
-            taken = next((n for n, one in enumerate(words) if one in ("type", "oif", "oifname", "missing")), 0) + 1
+            taken = next((n for n, word in enumerate(words) if word in ("type", "oif", "oifname", "missing")), 0) + 1
             return (" ".join(words[:taken]), taken)
-        case [one, *_] if one in _INTERFACES:
-            return f"interface {_INTERFACES[one]}", 1
-        case [one, *_] if one in _OTHER_PROTOCOLS:
+        case [word, *_] if word in _INTERFACES:
+            return f"interface {_INTERFACES[word]}", 1
+        case [word, *_] if word in _OTHER_PROTOCOLS:
             return "protocol", 0
         case _:
             return "", 1
 
 
-def _verdict(tokens: Sequence[str], *, is_sure: bool = True) -> _Verdict | None:
+def _verdict(tokens: Sequence[str], *, certain: bool = True) -> _Verdict | None:
     match tokens:
         case [("jump" | "goto") as word, target, *_]:
-            return _Verdict(word, target, is_sure)
+            return _Verdict(word, target, certain)
         case [("accept" | "drop" | "reject" | "return") as word, *_]:
-            return _Verdict(word, "", is_sure)
+            return _Verdict(word, "", certain)
         case _:
             return None
 
@@ -480,12 +497,12 @@ def _verdict(tokens: Sequence[str], *, is_sure: bool = True) -> _Verdict | None:
 def _mapped(conditions: Sequence[_Condition], rest: Sequence[str]) -> _Rule:
     """`ct state vmap { established : accept, invalid : drop }` and the like."""
     verdicts: dict[str, _Verdict] = {}
-    for one in rest[0].strip("{} ").split(",") if rest else ():
-        key, _, value = one.partition(" : ")
-        found = _verdict(value.split(), is_sure=False)
+    for entry in rest[0].strip("{} ").split(",") if rest else ():
+        key, _, value = entry.partition(" : ")
+        found = _verdict(value.split(), certain=False)
         if found:
             verdicts[key.strip()] = found
     if conditions and conditions[-1].subject == "ct state":
-        sure = {key: replace(one, is_sure=True) for key, one in verdicts.items()}
+        sure = {key: replace(verdict, certain=True) for key, verdict in verdicts.items()}
         return _Rule(tuple(conditions[:-1]), None, by_state=sure)
-    return _Rule((*conditions[:-1], _Condition()), None, unsure=tuple(dict.fromkeys(verdicts.values())))
+    return _Rule((*conditions[:-1], _Condition()), None, uncertain=tuple(dict.fromkeys(verdicts.values())))

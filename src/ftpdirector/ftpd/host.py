@@ -34,7 +34,7 @@ def host_of(all_needs: Sequence[Needs]) -> tuple[Part, ...]:
 
 
 def _own(needs: Needs, addresses: Sequence[IPAddress]) -> Iterator[IPAddress]:
-    return (one for one in addresses if one.version == needs.server.address.version)
+    return (address for address in addresses if address.version == needs.server.address.version)
 
 
 def _script(needs: Needs) -> Iterator[str]:
@@ -42,8 +42,8 @@ def _script(needs: Needs) -> Iterator[str]:
         case ForwardingMethod.NAT:
             yield "# Answers go back through the director, which translates them."
             gateways = list(_own(needs, needs.virtual.gateway_addresses))
-            for one in gateways:
-                yield f"ip -{one.version} route replace default via {one}"
+            for gateway in gateways:
+                yield f"ip -{gateway.version} route replace default via {gateway}"
             if not gateways:
                 yield "# The director's address on this network is not in the cluster file (gateway_address):"
                 yield "# ip route replace default via DIRECTOR"
@@ -64,9 +64,9 @@ def _script(needs: Needs) -> Iterator[str]:
 
 
 def _addresses(needs: Needs, device: str) -> Iterator[str]:
-    for one in _own(needs, needs.virtual.addresses):
-        nodad = " nodad" if one.version == 6 else ""
-        yield f"ip addr replace {one}/{one.max_prefixlen} dev {device}{nodad}"
+    for address in _own(needs, needs.virtual.addresses):
+        nodad = " nodad" if address.version == 6 else ""
+        yield f"ip addr replace {address}/{address.max_prefixlen} dev {device}{nodad}"
 
 
 def _sysctls(needs: Needs) -> Iterator[str]:

@@ -60,7 +60,7 @@ def needs_of(cluster: Cluster, virtual: VirtualServer, server: RealServer) -> Ne
         # real server like any other of it; with one mark for all, port 20 has that mark.
         data_port = ports.first if own else virtual.port - 1
         ports = PortRange(ports.first + 1, ports.last) if own else ports
-    four = next((one for one in virtual.addresses if one.version == 4), None)
+    four = next((address for address in virtual.addresses if address.version == 4), None)
     return Needs(
         virtual=virtual,
         server=server,
@@ -82,7 +82,7 @@ def found(cluster: Cluster, name: str) -> Iterator[Needs]:
 
 def names(cluster: Cluster) -> tuple[str, ...]:
     """Every real server's name, once."""
-    return tuple(dict.fromkeys(one.name for virtual in cluster.virtual_servers for one in virtual.real_servers))
+    return tuple(dict.fromkeys(server.name for virtual in cluster.virtual_servers for server in virtual.real_servers))
 
 
 def is_needless(cluster: Cluster) -> bool:

@@ -1,1 +1,1 @@
-"""Looks at real servers, and what they mean over time."""
+"""Probes of real servers, and what they mean over time."""

@@ -18,10 +18,26 @@ def read_first_line(path: str) -> str:
         return file.readline(4096).rstrip("\r\n")
 
 
+def read_password(path: str) -> str:
+    """The first line of a regular file, not empty; OSError when it cannot be read, ValueError for what is none.
+
+    A pipe or a device is not opened: nobody may write to it for ever.
+    """
+    if "\0" in path:
+        raise ValueError("is not a path")
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise ValueError("is not a regular file")
+    line = read_first_line(path)
+    if not line:
+        raise ValueError("has no password in its first line")
+    return line
+
+
 def read_text(path: Path) -> str | None:
-    """The whole file, any bytes in it kept; None when there is none. Raises `HostError`."""
+    """The whole file, any bytes in it kept, ends of lines too; None when there is none. Raises `HostError`."""
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -68,7 +84,7 @@ def _write(path: Path, text: str, mode: int) -> None:
     half.unlink(missing_ok=True)
     descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
             file.flush()
             os.fchmod(file.fileno(), mode)
@@ -129,3 +145,8 @@ def raise_open_files_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def open_files_limit() -> int:
+    """How many descriptors this process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

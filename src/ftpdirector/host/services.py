@@ -37,8 +37,8 @@ def is_running(unit: str, pid_file: str) -> bool:
     return process_of(pid_file) is not None
 
 
-def read_units_anew() -> None:
-    """Have systemd read unit files that have changed."""
+def daemon_reload() -> None:
+    """Have systemd read its unit files again (systemctl daemon-reload). Raises `HostError`."""
     if systemd_runs():
         run_program("systemctl", "daemon-reload")
 

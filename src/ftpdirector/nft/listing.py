@@ -10,26 +10,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from ftpdirector.nft.objects import Chain, Counter, Helper, Object, Rule, Set, Table, format_table, kind_of
+from ftpdirector.nft.objects import Chain, Counter, Foreign, Helper, Object, Rule, Set, Table, format_table, kind_of
 
-_OPENS: Final = re.compile(r"(counter|ct helper|set|map|chain) (\S+) \{")
-_COMMENT: Final = re.compile(r"(^|\s)#.*$")
-_ORDER: Final = ("counter", "ct helper", "set", "map", "chain")
+_OPENS: Final = re.compile(r"((?:ct )?[a-z]+) (\S+) \{")
+_QUOTED_OR_COMMENT: Final = re.compile(r'("[^"]*")|(?:^|\s)#.*$')
+_QUOTED: Final = re.compile(r'"[^"]*"')
 
 
 def parse_table(text: str) -> Table:
-    """The objects of the one table in the text. Raises `ValueError` at an object of another kind."""
-    lines = [stripped for line in text.splitlines() if (stripped := _COMMENT.sub("", line).strip())]
+    """The objects of the one table in the text; those of other kinds as text. Raises `ValueError` without a table."""
+    lines = [stripped for line in text.split("\n") if (stripped := _without_comment(line).strip())]
     start = next((place for place, line in enumerate(lines) if line.startswith("table ") and line.endswith("{")), None)
     if start is None:
         raise ValueError("there is no table in the text")
-    objects = tuple(_objects(lines[start + 1 : len(lines) - 1]))
+    name = lines[start].removeprefix("table ").removesuffix("{").strip()
+    found = tuple(_objects(lines[start + 1 : len(lines) - 1]))
+    objects = [obj for obj in found if not isinstance(obj, str)]
+    return replace(_table_of(name, objects), options=tuple(option for option in found if isinstance(option, str)))
+
+
+def _without_comment(line: str) -> str:
+    return _QUOTED_OR_COMMENT.sub(lambda found: found[1] or "", line) if "#" in line else line
+
+
+def _table_of(name: str, objects: Sequence[Object]) -> Table:
     return Table(
-        name=lines[start].removeprefix("table ").removesuffix("{").strip(),
-        counters=tuple(one for one in objects if isinstance(one, Counter)),
-        helpers=tuple(one for one in objects if isinstance(one, Helper)),
-        sets=tuple(one for one in objects if isinstance(one, Set)),
-        chains=tuple(one for one in objects if isinstance(one, Chain)),
+        name=name,
+        counters=tuple(obj for obj in objects if isinstance(obj, Counter)),
+        helpers=tuple(obj for obj in objects if isinstance(obj, Helper)),
+        sets=tuple(obj for obj in objects if isinstance(obj, Set)),
+        chains=tuple(obj for obj in objects if isinstance(obj, Chain)),
+        foreign=tuple(obj for obj in objects if isinstance(obj, Foreign)),
     )
 
 
@@ -42,52 +53,55 @@ def canonical(text: str) -> str:
             counters=tuple(sorted(table.counters, key=_place)),
             helpers=tuple(sorted(table.helpers, key=_place)),
             sets=tuple(
-                sorted((replace(one, elements=dict(sorted(one.elements.items()))) for one in table.sets), key=_place)
+                sorted(
+                    (replace(nft_set, elements=dict(sorted(nft_set.elements.items()))) for nft_set in table.sets),
+                    key=_place,
+                )
             ),
             chains=tuple(sorted(table.chains, key=_place)),
+            foreign=tuple(sorted(table.foreign, key=_place)),
         )
     )
 
 
 def reworded(present: Table, *, shown: Table, wanted: Table) -> Table:
     """What is present, in the words of `wanted` where nft says the same of both; `shown` is `wanted` in nft's words."""
-    said = {(kind_of(one), one.name): one for one in shown.objects}
-    ours = {(kind_of(one), one.name): one for one in wanted.objects}
+    said = {(kind_of(obj), obj.name): obj for obj in shown.objects}
+    ours = {(kind_of(obj), obj.name): obj for obj in wanted.objects}
 
-    def word(one: Object) -> Object:
-        key = (kind_of(one), one.name)
-        return ours[key] if key in ours and said.get(key) == one else one
+    def word(obj: Object) -> Object:
+        key = (kind_of(obj), obj.name)
+        return ours[key] if key in ours and said.get(key) == obj else obj
 
-    objects = [word(one) for one in present.objects]
-    return Table(
-        name=present.name,
-        counters=tuple(one for one in objects if isinstance(one, Counter)),
-        helpers=tuple(one for one in objects if isinstance(one, Helper)),
-        sets=tuple(one for one in objects if isinstance(one, Set)),
-        chains=tuple(one for one in objects if isinstance(one, Chain)),
-    )
+    return _table_of(present.name, [word(obj) for obj in present.objects])
 
 
 def with_elements_of(shown: Table, table: Table) -> Table:
     """The table, with the elements of its sets in the words of `shown`: what is listed elsewhere compares with them."""
-    said = {one.name: one.elements for one in shown.sets}
-    return replace(table, sets=tuple(replace(one, elements=said.get(one.name, one.elements)) for one in table.sets))
+    said = {nft_set.name: nft_set.elements for nft_set in shown.sets}
+    return replace(
+        table, sets=tuple(replace(nft_set, elements=said.get(nft_set.name, nft_set.elements)) for nft_set in table.sets)
+    )
 
 
-def _place(one: Object) -> tuple[int, str]:
-    return _ORDER.index(kind_of(one)), one.name
+def _place(obj: Object) -> tuple[str, str]:
+    return kind_of(obj), obj.name
 
 
-def _objects(lines: Sequence[str]) -> Iterator[Object]:
+def _objects(lines: Sequence[str]) -> Iterator[Object | str]:
+    """What stands in a table; lines of no object are about the table itself."""
     place = 0
     while place < len(lines):
         opens = _OPENS.fullmatch(lines[place])
         if opens is None:
-            raise ValueError(f"not an object of a table: {lines[place]}")
+            yield lines[place]
+            place += 1
+            continue
         end = place + 1
         depth = 1
         while end < len(lines):
-            depth += lines[end].count("{") - lines[end].count("}")
+            bare = _QUOTED.sub("", lines[end])
+            depth += bare.count("{") - bare.count("}")
             if depth <= 0:
                 break
             end += 1
@@ -104,15 +118,17 @@ def _object(kind: str, name: str, body: Sequence[str]) -> Object:
             return Helper(name=name, protocol=words[1] if len(words) > 1 else "")
         case "chain":
             hook = body[0] if body and body[0].startswith("type ") else ""
-            return Chain(name=name, hook=hook, rules=tuple(Rule(one) for one in body[bool(hook) :]))
-        case _:
+            return Chain(name=name, hook=hook, rules=tuple(Rule(text) for text in body[bool(hook) :]))
+        case "set" | "map":
             return _set(name, body)
+        case _:
+            return Foreign(kind=kind, name=name, body=tuple(body))
 
 
 def _set(name: str, body: Sequence[str]) -> Set:
     words = dict(line.split(None, 1) for line in body if line.split(None, 1)[0] in ("type", "typeof", "size", "flags"))
     flags = tuple(words.get("flags", "").replace(" ", "").split(",")) if "flags" in words else ()
-    one = Set(
+    parsed = Set(
         name=name,
         type=words.get("typeof", words.get("type", "")),
         typeof="typeof" in words,
@@ -120,7 +136,7 @@ def _set(name: str, body: Sequence[str]) -> Set:
         flags=flags,
         counts="counter" in body,
     )
-    return one if one.is_dynamic else replace(one, elements=dict(_elements(" ".join(body))))
+    return parsed if parsed.is_dynamic else replace(parsed, elements=dict(_elements(" ".join(body))))
 
 
 _COUNTED: Final = " counter"

@@ -95,7 +95,21 @@ class Chain:
             yield self.hook
 
 
-Object = Counter | Helper | Set | Chain
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """An object of a kind that no engine of ours makes (`kind`: quota, flowtable ...), as text: somebody else's."""
+
+    kind: str
+    name: str
+    body: tuple[str, ...] = ()
+    purpose: str = ""
+
+    def definition(self) -> Iterator[str]:
+        """All of it."""
+        return iter(self.body)
+
+
+Object = Counter | Helper | Set | Chain | Foreign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,39 +121,44 @@ class Table:
     helpers: tuple[Helper, ...] = ()
     sets: tuple[Set, ...] = ()
     chains: tuple[Chain, ...] = ()
+    foreign: tuple[Foreign, ...] = ()
+    options: tuple[str, ...] = ()
+    """Lines about the table itself, `flags dormant` or a comment: somebody else's."""
 
     @property
     def objects(self) -> tuple[Object, ...]:
         """All of it, what rules name before the rules."""
-        return (*self.counters, *self.helpers, *self.sets, *self.chains)
+        return (*self.counters, *self.helpers, *self.foreign, *self.sets, *self.chains)
 
 
-def kind_of(one: Object) -> str:
+def kind_of(obj: Object) -> str:
     """The word that nft(8) has for it."""
-    match one:
+    match obj:
         case Counter():
             return "counter"
         case Helper():
             return "ct helper"
         case Set():
-            return "map" if one.is_map else "set"
+            return "map" if obj.is_map else "set"
         case Chain():
             return "chain"
+        case Foreign():
+            return obj.kind
 
 
 def format_table(table: Table) -> str:
     """The table as a block of nft's language, with the reasons as comments."""
-    lines = [f"table {table.name} {{"]
-    for one in table.objects:
-        lines += _purpose(one.purpose, indent="\t")
-        lines.append(f"\t{kind_of(one)} {one.name} {{")
-        lines += [f"\t\t{line}" for line in one.definition()]
-        match one:
+    lines = [f"table {table.name} {{", *(f"\t{option}" for option in table.options)]
+    for obj in table.objects:
+        lines += _purpose(obj.purpose, indent="\t")
+        lines.append(f"\t{kind_of(obj)} {obj.name} {{")
+        lines += [f"\t\t{line}" for line in obj.definition()]
+        match obj:
             case Set():
-                lines += _elements(one)
+                lines += _elements(obj)
             case Chain():
-                lines += _rules(one)
-            case Counter() | Helper():
+                lines += _rules(obj)
+            case Counter() | Helper() | Foreign():
                 pass
         lines.append("\t}")
     return "\n".join([*lines, "}"]) + "\n"
@@ -150,16 +169,16 @@ def format_element(key: str, value: str) -> str:
     return f"{key} : {value}" if value else key
 
 
-def _elements(one: Set) -> Iterator[str]:
-    if one.elements:
+def _elements(nft_set: Set) -> Iterator[str]:
+    if nft_set.elements:
         yield "\t\telements = {"
-        for key, value in one.elements.items():
+        for key, value in nft_set.elements.items():
             yield f"\t\t\t{format_element(key, value)},"
         yield "\t\t}"
 
 
-def _rules(one: Chain) -> Iterator[str]:
-    for rule in one.rules:
+def _rules(chain: Chain) -> Iterator[str]:
+    for rule in chain.rules:
         yield from _purpose(rule.reason, indent="\t\t")
         yield f"\t\t{rule.text}"
 

@@ -44,16 +44,16 @@ class _Change:
     def between(before: Table, after: Table) -> _Change:
         had, want = _objects(before), _objects(after)
         same = {
-            key: (had[key], one)
-            for key, one in want.items()
-            if key in had and (had[key] is one or list(had[key].definition()) == list(one.definition()))
+            key: (had[key], new)
+            for key, new in want.items()
+            if key in had and (had[key] is new or list(had[key].definition()) == list(new.definition()))
         }
         return _Change(
             table=after.name,
-            gone={key: one for key, one in had.items() if key not in same},
-            come={key: one for key, one in want.items() if key not in same},
+            gone={key: old for key, old in had.items() if key not in same},
+            come={key: new for key, new in want.items() if key not in same},
             kept=same,
-            named=frozenset(one.name for key, one in had.items() if key not in same and key in want),
+            named=frozenset(old.name for key, old in had.items() if key not in same and key in want),
         )
 
     def lines(self) -> Iterator[str]:
@@ -63,12 +63,12 @@ class _Change:
             yield f"flush chain {self.table} {chain.name}"
         for old_set, new_set in self._sets():
             yield from self._elements("delete", new_set.name, _without(old_set, new_set))
-        for one in sorted(self.gone.values(), key=_by_dependence):
-            yield f"delete {kind_of(one)} {self.table} {one.name}"
-        for one in sorted(self.come.values(), key=_by_dependence, reverse=True):
-            yield self._add(one)
-        for one in _of(Set, self.come):
-            yield from self._elements("add", one.name, one.elements)
+        for obj in sorted(self.gone.values(), key=_by_dependence):
+            yield f"delete {kind_of(obj)} {self.table} {obj.name}"
+        for obj in sorted(self.come.values(), key=_by_dependence, reverse=True):
+            yield self._add(obj)
+        for added_set in _of(Set, self.come):
+            yield from self._elements("add", added_set.name, added_set.elements)
         for old_set, new_set in self._sets():
             yield from self._elements("add", new_set.name, _without(new_set, old_set))
         for chain in (*_of(Chain, self.come), *(new for _, new in changed)):
@@ -91,9 +91,9 @@ class _Change:
         # What is deleted and made anew under the same name must be named anew as well.
         return bool(self.named) and not self.named.isdisjoint(_named_by(old))
 
-    def _add(self, one: Object) -> str:
-        definition = "; ".join(line.removesuffix(";") for line in one.definition())
-        return f"add {kind_of(one)} {self.table} {one.name}" + (f" {{ {definition}; }}" if definition else "")
+    def _add(self, obj: Object) -> str:
+        definition = "; ".join(line.removesuffix(";") for line in obj.definition())
+        return f"add {kind_of(obj)} {self.table} {obj.name}" + (f" {{ {definition}; }}" if definition else "")
 
     def _elements(self, verb: str, name: str, elements: Mapping[str, str]) -> Iterator[str]:
         if elements:
@@ -102,21 +102,21 @@ class _Change:
 
 
 def _objects(table: Table) -> dict[str, Object]:
-    return {f"{kind_of(one)} {one.name}": one for one in table.objects}
+    return {f"{kind_of(obj)} {obj.name}": obj for obj in table.objects}
 
 
 def _of(kind: type[_Kind], objects: Mapping[str, Object]) -> list[_Kind]:
-    return [one for one in objects.values() if isinstance(one, kind)]
+    return [obj for obj in objects.values() if isinstance(obj, kind)]
 
 
-def _by_dependence(one: Object) -> int:
+def _by_dependence(obj: Object) -> int:
     """Elements of maps name chains; rules name everything, and are gone by then or not there yet."""
-    return 0 if isinstance(one, Set) else 1
+    return 0 if isinstance(obj, Set) else 1
 
 
-def _without(one: Set, other: Set) -> dict[str, str]:
+def _without(nft_set: Set, other: Set) -> dict[str, str]:
     """The elements of one set that another lacks, or has with another value."""
-    return {key: value for key, value in one.elements.items() if other.elements.get(key) != value}
+    return {key: value for key, value in nft_set.elements.items() if other.elements.get(key) != value}
 
 
 def _named_by(chain: Chain) -> set[str]:

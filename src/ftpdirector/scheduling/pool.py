@@ -59,6 +59,10 @@ class Pool:
         self._templates.remember(client, chosen, now_s)
         return self._servers[chosen]
 
+    def remember(self, client: IPAddress, name: str, now_s: float) -> None:
+        """Of several real servers that were picked for a client, this one has it."""
+        self._templates.remember(client, name, now_s)
+
     def _takers(
         self, sessions: Mapping[str, int], offered: Mapping[str, Offer], excluding: frozenset[str]
     ) -> frozenset[str]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ftpdirector.state import Health, Override, RealServerState, Snapshot, Telling
+from ftpdirector.state import Health, Override, RealServerState, Replication, Snapshot
+from ftpdirector.text import shown
 
 _LABELS = ("virtual_server", "real_server")
 _GAUGES: tuple[tuple[str, str, Callable[[RealServerState], float]], ...] = (
@@ -15,7 +16,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[RealServerState], float]], ...] = (
     ("transfers", "Transfers that run.", lambda one: one.transfers),
     ("real_server_weight", "Weight as the cluster file has it.", lambda one: one.weight),
     ("real_server_effective_weight", "Weight after verdict and override.", lambda one: one.effective_weight),
-    ("probe_duration_seconds", "How long the last look took.", lambda one: one.verdict.last_probe_duration_s),
+    ("probe_duration_seconds", "How long the last probe took.", lambda one: one.verdict.last_probe_duration_s),
     ("real_server_drained", "1 when the operator drains it.", lambda one: one.override is Override.DRAIN),
 )
 _COUNTERS: tuple[tuple[str, str, Callable[[RealServerState], float]], ...] = (
@@ -38,7 +39,9 @@ class SnapshotCollector(Collector):
         """Every family."""
         snapshot = self._take()
         rows = [
-            ((virtual.name, real.name), real) for virtual in snapshot.virtual_servers for real in virtual.real_servers
+            ((shown(virtual.name), shown(real.name)), real)
+            for virtual in snapshot.virtual_servers
+            for real in virtual.real_servers
         ]
         for name, text, value in _GAUGES:
             gauge = GaugeMetricFamily(f"ftpdirector_{name}", text, labels=_LABELS)
@@ -58,7 +61,7 @@ class SnapshotCollector(Collector):
             labels=("cause",),
         )
         for cause, count in snapshot.refused_total.items():
-            dropped.add_metric((cause,), count)
+            dropped.add_metric((shown(cause),), count)
         yield dropped
         lines = CounterMetricFamily(
             "ftpdirector_log_lines_dropped",
@@ -74,14 +77,14 @@ class SnapshotCollector(Collector):
         active = GaugeMetricFamily("ftpdirector_active", "Whether this director serves: of several, one does.")
         active.add_metric((), float(snapshot.is_active is not False))
         yield active
-        telling = GaugeMetricFamily(
-            "ftpdirector_telling",
-            "Whether it tells the other director of connections, or hears of them.",
+        replication = GaugeMetricFamily(
+            "ftpdirector_connection_sync_up",
+            "Whether this program replicates connections with the other director: 1 it runs, 0 it does not.",
             labels=("by",),
         )
-        for who, what in snapshot.telling.items():
-            telling.add_metric((who,), float(what is not Telling.SILENT))
-        yield telling
+        for program, state in snapshot.replication.items():
+            replication.add_metric((shown(program),), float(state is not Replication.SILENT))
+        yield replication
         yield _setup(snapshot)
 
 
@@ -99,14 +102,23 @@ def _causes(snapshot: Snapshot, rows: list[tuple[tuple[str, str], RealServerStat
     failures = CounterMetricFamily("ftpdirector_failures", "Failures by cause.", labels=(*_LABELS, "cause"))
     for labels, real in rows:
         for cause, count in real.failures_total.items():
-            failures.add_metric((*labels, cause), count)
+            failures.add_metric((*labels, shown(cause)), count)
     yield failures
+    undecided = CounterMetricFamily(
+        "ftpdirector_probes_undecided",
+        "Probes that could not tell, for the director itself lacked something, by cause: the verdict stayed.",
+        labels=(*_LABELS, "cause"),
+    )
+    for labels, real in rows:
+        for cause, count in real.verdict.undecided_total.items():
+            undecided.add_metric((*labels, shown(cause)), count)
+    yield undecided
     refused = CounterMetricFamily(
         "ftpdirector_sessions_refused", "Clients that got no session, by cause.", labels=("virtual_server", "cause")
     )
     for virtual in snapshot.virtual_servers:
         for cause, count in virtual.refused_total.items():
-            refused.add_metric((virtual.name, cause), count)
+            refused.add_metric((shown(virtual.name), shown(cause)), count)
     yield refused
 
 

@@ -18,6 +18,7 @@ from ftpdirector.errors import ProtocolError
 from ftpdirector.ftp.replies import Reply
 from ftpdirector.host.clock import HostClock
 from ftpdirector.model import Endpoint
+from ftpdirector.text import shown
 from ftpdirector.verify.data import Mode, agree, expect
 
 _CHUNK_BYTES: Final = 1 << 18
@@ -47,7 +48,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of one operation in one mode."""
+    """What came of one operation in one mode; what the server said in it may be shown anywhere."""
 
     target: str
     mode: Mode
@@ -88,7 +89,7 @@ class Session:
             operation = operations.pop(0)
             begin_s = self._clock.monotonic_s()
             result = await self._try(operation)
-            result = replace(result, duration_s=self._clock.monotonic_s() - begin_s, greeting=self.greeting)
+            result = replace(result, duration_s=self._clock.monotonic_s() - begin_s, greeting=shown(self.greeting))
             if operation != "log in" or not result.good:
                 results.append(result)
             if not result.good:
@@ -257,8 +258,8 @@ class Session:
             mode=self._mode,
             operation=operation,
             good=good,
-            reason=reason,
+            reason=shown(reason),
             size_bytes=size_bytes,
             sha256=sha256,
-            path=path,
+            path=shown(path),
         )

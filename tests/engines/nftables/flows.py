@@ -144,61 +144,61 @@ ROWS: Final = (
     Row(
         name="a client connects",
         steps=[_FIRST],
-        sees="client -> alpha:21, made:21, served:21",
+        sees="client -> alpha:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="the next one goes to the next",
         steps=[_FIRST, _SECOND],
-        sees="stranger -> beta:21, made:21, served:21",
+        sees="stranger -> beta:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="after the last the first has its turn",
         steps=[_FIRST, _SECOND, _FIRST],
-        sees="client -> alpha:21, made:21, served:21",
+        sees="client -> alpha:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="weights say who comes twice",
         steps=[_FIRST, _SECOND],
         settings={"scheduler": "wrr", "weights": {1: 3, 2: 1}},
-        sees="stranger -> alpha:21, made:21, served:21",
+        sees="stranger -> alpha:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="who has no weight gets nobody",
         steps=[_FIRST, _SECOND],
         settings={"weights": {1: 0}},
-        sees="stranger -> beta:21, made:21, served:21",
+        sees="stranger -> beta:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="another port here and another there",
         steps=[Connect("client", "virtual:2100")],
         settings={"port": 2100, "real_port": 2121},
-        sees="client -> alpha:2121, made:2100, served:2100",
+        sees="client -> alpha:2121, accepted:2100, sessions:2100",
         through=_CHOSEN,
     ),
     Row(
         name="a hashed client comes to its own server",
         steps=[Connect("third", "virtual:21")],
         settings={"scheduler": "sh"},
-        sees="third -> beta:21, made:21, served:21",
+        sees="third -> beta:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="and to it again, whoever came between",
         steps=[Connect("third", "virtual:21"), _FIRST, _SECOND, Connect("third", "virtual:21")],
         settings={"scheduler": "mh"},
-        sees="third -> beta:21, made:21, served:21",
+        sees="third -> beta:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="a hashed client moves when its server is drained",
         steps=[Drain(("beta",)), Connect("third", "virtual:21")],
         settings={"scheduler": "mh"},
-        sees="third -> alpha:21, made:21, served:21",
+        sees="third -> alpha:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     # Nobody to go to.
@@ -211,7 +211,7 @@ ROWS: Final = (
     Row(
         name="one is offered again",
         steps=[Drain(("alpha", "beta")), Drain(("alpha",)), _FIRST],
-        sees="client -> beta:21, made:21, served:21",
+        sees="client -> beta:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
@@ -236,7 +236,7 @@ ROWS: Final = (
     Row(
         name="a drained server gets no session",
         steps=[_FIRST, Drain(("alpha",)), _SECOND, _FIRST],
-        sees="client -> beta:21, made:21, served:21",
+        sees="client -> beta:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
@@ -248,14 +248,14 @@ ROWS: Final = (
     Row(
         name="and opens data connections",
         steps=[_FIRST, Drain(("alpha",)), Connect("client", "virtual:alpha")],
-        sees="client -> alpha:slice, up",
+        sees="client -> alpha:slice, bytes_to_servers",
         through=_ADMITTED,
     ),
     # The gate of slices.
     Row(
         name="a data connection to the slice of the client's own server",
         steps=[_FIRST, Connect("client", "virtual:alpha")],
-        sees="client -> alpha:slice, up",
+        sees="client -> alpha:slice, bytes_to_servers",
         through=_ADMITTED,
     ),
     Row(
@@ -279,7 +279,7 @@ ROWS: Final = (
     Row(
         name="what goes on in a data connection is counted",
         steps=[_FIRST, Connect("client", "virtual:alpha"), Say("client", 1)],
-        sees="client -> alpha:slice, up",
+        sees="client -> alpha:slice, bytes_to_servers",
         through="forward",
     ),
     Row(
@@ -297,7 +297,7 @@ ROWS: Final = (
     Row(
         name="but the command that asks for a data connection admits again",
         steps=[_FIRST, Lapse(), Say("client"), Connect("client", "virtual:alpha")],
-        sees="client -> alpha:slice, up",
+        sees="client -> alpha:slice, bytes_to_servers",
         through=_ADMITTED,
     ),
     # Limits.
@@ -312,7 +312,7 @@ ROWS: Final = (
         name="the limit of one client is not that of another",
         steps=[_FIRST, _FIRST, _SECOND],
         settings={"max_sessions_per_client": 1},
-        sees="stranger -> alpha:21, made:21, served:21",
+        sees="stranger -> alpha:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
@@ -326,7 +326,7 @@ ROWS: Final = (
         name="data connections are no sessions",
         steps=[_FIRST, Connect("client", "virtual:alpha"), Connect("client", "virtual:alpha")],
         settings={"max_sessions_per_client": 1, "max_sessions": 1},
-        sees="client -> alpha:slice, up",
+        sees="client -> alpha:slice, bytes_to_servers",
         through=_ADMITTED,
     ),
     # Packets of no connection.
@@ -403,7 +403,7 @@ ROWS: Final = (
     Row(
         name="what goes down in an active data connection is counted",
         steps=[_FIRST, Connect("alpha:20", "client:data"), Say("alpha")],
-        sees="virtual -> client:data, down",
+        sees="virtual -> client:data, bytes_to_clients",
         through="forward",
     ),
     Row(
@@ -423,56 +423,56 @@ ROWS: Final = (
         name="a client keeps its server",
         steps=[_FIRST, _FIRST],
         settings=_KEPT,
-        sees="client -> alpha:21, made:21, served:21",
+        sees="client -> alpha:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="another client has its own",
         steps=[_FIRST, _FIRST, _SECOND],
         settings=_KEPT,
-        sees="stranger -> beta:21, made:21, served:21",
+        sees="stranger -> beta:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="a network of clients keeps one server",
         steps=[_FIRST, _SECOND],
         settings={**_KEPT, "persistence_granularity": 24},
-        sees="stranger -> alpha:21, made:21, served:21",
+        sees="stranger -> alpha:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="a client moves when its server is drained",
         steps=[_FIRST, Drain(("alpha",)), _FIRST],
         settings=_KEPT,
-        sees="client -> beta:21, made:21, served:21",
+        sees="client -> beta:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="and stays when that one returns",
         steps=[_FIRST, Drain(("alpha",)), _FIRST, Drain(), _FIRST],
         settings=_KEPT,
-        sees="client -> beta:21, made:21, served:21",
+        sees="client -> beta:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="a client keeps its server from its first packet on",
         steps=[Stray("silent", "virtual:21", SYN), Stray("silent", "virtual:21", SYN)],
         settings=_KEPT,
-        sees="silent -> alpha:21, made:21, served:21",
+        sees="silent -> alpha:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="after long silence a client is a new one",
         steps=[_FIRST, Lapse(), _FIRST],
         settings=_KEPT,
-        sees="client -> beta:21, made:21, served:21",
+        sees="client -> beta:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     Row(
         name="but each packet of a session keeps it",
         steps=[_FIRST, Lapse(), Say("client"), _FIRST],
         settings=_KEPT,
-        sees="client -> alpha:21, made:21, served:21",
+        sees="client -> alpha:21, accepted:21, sessions:21",
         through=_CHOSEN,
     ),
     # Placement persistence: the port says nothing, the client does.
@@ -480,7 +480,7 @@ ROWS: Final = (
         name="data follows the client's session",
         steps=[_FIRST, _SECOND, Connect("stranger", "virtual:10007")],
         settings=_BY_PERSISTENCE,
-        sees="stranger -> beta:10007, up",
+        sees="stranger -> beta:10007, bytes_to_servers",
         through=_FOLLOWS,
     ),
     Row(
@@ -501,7 +501,7 @@ ROWS: Final = (
             Connect("client", "virtual:10007"),
         ],
         settings=_BY_PERSISTENCE,
-        sees="client -> alpha:10007, up",
+        sees="client -> alpha:10007, bytes_to_servers",
         through=_FOLLOWS,
     ),
     Row(
@@ -515,7 +515,7 @@ ROWS: Final = (
             Connect("client", "virtual:10007"),
         ],
         settings=_BY_PERSISTENCE,
-        sees="client -> beta:10007, up",
+        sees="client -> beta:10007, bytes_to_servers",
         through=_FOLLOWS,
     ),
     # Placement helper: the kernel reads, and expects the data connections that it has read of.
@@ -523,7 +523,7 @@ ROWS: Final = (
         name="the helper is to read a control connection",
         steps=[_FIRST],
         settings={"placement": "helper"},
-        sees="client -> alpha:21, made:21, served:21, read by the helper",
+        sees="client -> alpha:21, accepted:21, sessions:21, read by the helper",
         through=f"prerouting {_CHOSEN}",
     ),
     Row(
@@ -538,14 +538,14 @@ ROWS: Final = (
         name="fullnat: a client connects",
         steps=[_FIRST],
         settings=_FULLNAT,
-        sees="inside -> alpha:21, made:21, served:21",
+        sees="inside -> alpha:21, accepted:21, sessions:21",
         through=f"{_CHOSEN} postrouting",
     ),
     Row(
         name="fullnat: a data connection",
         steps=[_FIRST, Connect("client", "virtual:alpha")],
         settings=_FULLNAT,
-        sees="inside -> alpha:slice, up",
+        sees="inside -> alpha:slice, bytes_to_servers",
         through=f"{_ADMITTED} postrouting",
     ),
     Row(
@@ -559,7 +559,7 @@ ROWS: Final = (
         name="fullnat: data follows the client's session",
         steps=[_FIRST, _SECOND, Connect("stranger", "virtual:10007")],
         settings={**_FULLNAT, **_BY_PERSISTENCE},
-        sees="inside -> beta:10007, up",
+        sees="inside -> beta:10007, bytes_to_servers",
         through=f"{_FOLLOWS} postrouting",
     ),
     Row(
@@ -574,14 +574,14 @@ ROWS: Final = (
         name="the second port has a turn of its own",
         steps=[_FIRST, Connect("client", "virtual:2121")],
         second_port=2121,
-        sees="client -> alpha:21, made:2121, served:2121",
+        sees="client -> alpha:21, accepted:2121, sessions:2121",
         through=_CHOSEN,
     ),
     Row(
         name="a session by the second port admits to the range of both",
         steps=[_FIRST, Connect("stranger", "virtual:2121"), Connect("stranger", "virtual:alpha")],
         second_port=2121,
-        sees="stranger -> alpha:slice, up",
+        sees="stranger -> alpha:slice, bytes_to_servers",
         through=_ADMITTED,
     ),
     Row(
@@ -605,7 +605,7 @@ ROWS: Final = (
         steps=[_FIRST, _SECOND, Connect("stranger", "virtual:2121")],
         second_port=2121,
         settings=_BY_PERSISTENCE,
-        sees="stranger -> beta:21, made:2121, served:2121",
+        sees="stranger -> beta:21, accepted:2121, sessions:2121",
         through=_CHOSEN,
     ),
     Row(
@@ -613,7 +613,7 @@ ROWS: Final = (
         steps=[_FIRST, Stray("silent", "virtual:2121", SYN), _SECOND, Stray("silent", "virtual:2121", SYN)],
         second_port=2121,
         settings=_BY_PERSISTENCE,
-        sees="silent -> alpha:21, made:2121, served:2121",
+        sees="silent -> alpha:21, accepted:2121, sessions:2121",
         through=_CHOSEN,
     ),
     Row(
@@ -621,7 +621,7 @@ ROWS: Final = (
         steps=[Connect("client", "virtual:2121"), Drain(("alpha",)), Connect("client", "virtual:2121")],
         second_port=2121,
         settings=_BY_PERSISTENCE,
-        sees="client -> beta:21, made:2121, served:2121",
+        sees="client -> beta:21, accepted:2121, sessions:2121",
         through=_CHOSEN,
     ),
     Row(
@@ -636,7 +636,7 @@ ROWS: Final = (
         ],
         second_port=2121,
         settings=_BY_PERSISTENCE,
-        sees="client -> alpha:21, made:2121, served:2121",
+        sees="client -> alpha:21, accepted:2121, sessions:2121",
         through=_CHOSEN,
     ),
     Row(
@@ -651,7 +651,7 @@ ROWS: Final = (
         ],
         second_port=2121,
         settings=_BY_PERSISTENCE,
-        sees="client -> alpha:10007, up",
+        sees="client -> alpha:10007, bytes_to_servers",
         through=_FOLLOWS,
     ),
     # Directors that tell each other of connections.
@@ -781,7 +781,7 @@ def due(row: Row, names: Names) -> Iterator[Due]:
                 yield Due(step)
 
 
-class World:
+class FlowWorld:
     """A row's hosts as values: a fake with its table, and the packets' way through it."""
 
     def __init__(

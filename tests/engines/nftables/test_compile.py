@@ -41,6 +41,7 @@ def base_rules(table: Table) -> list[str]:
     return [rule.text for chain in table.chains if chain.hook for rule in chain.rules]
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=40)
 @given(wanteds(), wanteds())
 def test_packets_of_any_cluster_pass_the_same_base_chains(one: Wanted, other: Wanted) -> None:
@@ -74,8 +75,10 @@ def test_a_server_that_is_not_offered_is_in_no_schedule_and_keeps_its_data_conne
             suffix = f"{virtual.name}_v{server.address.version}"
             offered = f"{server.address} . {server.port}" in sets[f"offered_{suffix}"].elements.values()
             alike = [one for one in virtual.real_servers if one.address.version == server.address.version]
-            served = any(wanted.offers[virtual.name, one.name].weight for one in alike if not one.sorry)
-            assert offered == (bool(wanted.offers[virtual.name, server.name].weight) and not (server.sorry and served))
+            is_served = any(wanted.offers[virtual.name, one.name].weight for one in alike if not one.sorry)
+            assert offered == (
+                bool(wanted.offers[virtual.name, server.name].weight) and not (server.sorry and is_served)
+            )
             assert str(server.address) in sets[f"server_v{server.address.version}"].elements.values()
         for version in {one.version for one in virtual.addresses}:
             suffix = f"{virtual.name}_v{version}"

@@ -50,32 +50,32 @@ def compile_host(cluster: Cluster, me: Director | None, *, probe: str = "") -> H
         flows=flows_of(cluster),
     )
     # Connections to virtual addresses are IPVS's, whose sync daemon carries them; active data connections are not.
-    virtual = [address for one in cluster.virtual_servers for address in one.addresses]
+    virtual = [address for virtual in cluster.virtual_servers for address in virtual.addresses]
     return setup.with_part(carried(cluster, me, but=virtual)) if rules.translations else setup
 
 
 def _modules(cluster: Cluster) -> Iterator[Module]:
     yield Module(name="ip_vs", reason="IPVS")
-    for scheduler in sorted({"rr", *(one.scheduler for one in cluster.virtual_servers)}):
+    for scheduler in sorted({"rr", *(virtual.scheduler for virtual in cluster.virtual_servers)}):
         yield Module(name=f"ip_vs_{scheduler}", reason=f"scheduler {scheduler}")
-    if any(one.forwarding is ForwardingMethod.NAT for one in cluster.virtual_servers):
+    if any(virtual.forwarding is ForwardingMethod.NAT for virtual in cluster.virtual_servers):
         yield Module(name="nf_conntrack", reason="connections of NAT are tracked")
-    helped = [one for one in cluster.virtual_servers if one.placement is Placement.HELPER]
+    helped = [virtual for virtual in cluster.virtual_servers if virtual.placement is Placement.HELPER]
     if helped:
-        ports = sorted({one.port for one in helped})
+        ports = sorted({virtual.port for virtual in helped})
         yield Module(
             name="ip_vs_ftp",
             reason="rewrites PASV and PORT; its ports are set when it is loaded, and only then",
             options=f"ports={','.join(map(str, ports))}",
         )
-    if any(one.forwarding is ForwardingMethod.TUN for one in cluster.virtual_servers):
+    if any(virtual.forwarding is ForwardingMethod.TUN for virtual in cluster.virtual_servers):
         yield Module(name="ipip", reason="forwarding tun")
 
 
 def _without(cluster: Cluster) -> Iterator[Module]:
     """ip_vs_ftp takes the address in a 227 for the real server's: one that announces the virtual address is lost."""
-    by_nat = [one for one in cluster.virtual_servers if one.forwarding is ForwardingMethod.NAT]
-    if by_nat and all(one.placement is not Placement.HELPER for one in cluster.virtual_servers):
+    by_nat = [virtual for virtual in cluster.virtual_servers if virtual.forwarding is ForwardingMethod.NAT]
+    if by_nat and all(virtual.placement is not Placement.HELPER for virtual in cluster.virtual_servers):
         yield Module(
             name="ip_vs_ftp",
             reason="would look for passive data connections at the virtual address that real servers announce",
@@ -83,8 +83,8 @@ def _without(cluster: Cluster) -> Iterator[Module]:
 
 
 def _sysctls(cluster: Cluster) -> Iterator[Sysctl]:
-    by_nat = [one for one in cluster.virtual_servers if one.forwarding is ForwardingMethod.NAT]
-    yield from forwarding_settings({address.version for one in by_nat for address in one.addresses})
+    by_nat = [virtual for virtual in cluster.virtual_servers if virtual.forwarding is ForwardingMethod.NAT]
+    yield from forwarding_settings({address.version for virtual in by_nat for address in virtual.addresses})
     if by_nat:
         yield Sysctl(
             key="net.ipv4.vs.conntrack",

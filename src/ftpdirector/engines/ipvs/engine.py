@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ftpdirector.engines.ipvs.keepalived import TRACKS, track_name
-from ftpdirector.engines.ipvs.observe import TABLE, Service, parse_ip_vs
+from ftpdirector.engines.ipvs.observe import TABLE, IpvsService, parse_ip_vs
 from ftpdirector.errors import EngineError, HostError
 from ftpdirector.host import files
 from ftpdirector.model import Cluster, Placement, RealServer, VirtualServer
@@ -42,7 +42,7 @@ class IpvsEngine:
         self._cluster = wanted.cluster
         for virtual in wanted.cluster.virtual_servers:
             for server in virtual.real_servers:
-                self._tell(virtual, server, wanted.offers[virtual.name, server.name])
+                self._write_verdict(virtual, server, wanted.offers[virtual.name, server.name])
 
     def look(self) -> None:
         """Nothing: keepalived looks at the table, and schedules by itself."""
@@ -56,15 +56,15 @@ class IpvsEngine:
             (virtual.name, server.name)
             for virtual in cluster.virtual_servers
             for server in virtual.real_servers
-            if self._said(virtual, server) == _DRAINED
+            if self._written_verdict(virtual, server) == _DRAINED
         )
 
     def snapshot_counters(self) -> EngineCounters:
         """The connections that stand now, by real server: control connections and, by slices, data connections."""
-        services = {(one.mark, family): one for one in self._services() for family in _families(one)}
+        services = {(service.mark, family): service for service in self._services() for family in _families(service)}
         marks = slice_marks(self._cluster)
         slots = {
-            group: {one.server.address: one.slot for one in assign(virtuals)}
+            group: {assigned.server.address: assigned.slot for assigned in assign(virtuals)}
             for group, virtuals in groups_of(self._cluster).items()
             if virtuals[0].placement is Placement.SLICES
         }
@@ -79,16 +79,17 @@ class IpvsEngine:
                 control, data = _active(own[:1], server), _active(own[1:], server)
                 by_server[server.name] = RealServerCounters(sessions=control + data, transfers=data)
             found[virtual.name] = VirtualServerCounters(
-                sessions=sum(one.sessions - one.transfers for one in by_server.values()), real_servers=by_server
+                sessions=sum(counters.sessions - counters.transfers for counters in by_server.values()),
+                real_servers=by_server,
             )
         return EngineCounters(virtual_servers=found, data_setup=Histogram(bounds_s=(), counts=(0,), sum_s=0.0))
 
-    def _services(self) -> tuple[Service, ...]:
+    def _services(self) -> tuple[IpvsService, ...]:
         return parse_ip_vs(files.read_text(self._table) or "")
 
-    def _tell(self, virtual: VirtualServer, server: RealServer, offer: Offer) -> None:
+    def _write_verdict(self, virtual: VirtualServer, server: RealServer, offer: Offer) -> None:
         word = _DRAINED if offer.drained else _OFFERED if offer.weight or not server.weight else _WITHHELD
-        said = self._said(virtual, server)
+        said = self._written_verdict(virtual, server)
         if said == word or (said is not None and not offer.judged and not offer.drained and said != _DRAINED):
             return
         try:
@@ -96,16 +97,16 @@ class IpvsEngine:
         except HostError as error:
             raise EngineError(str(error)) from error
 
-    def _said(self, virtual: VirtualServer, server: RealServer) -> str | None:
+    def _written_verdict(self, virtual: VirtualServer, server: RealServer) -> str | None:
         text = files.read_text(self._tracks / track_name(virtual, server))
         return None if text is None else text.strip()
 
 
-def _families(service: Service) -> set[int]:
+def _families(service: IpvsService) -> set[int]:
     return {address.version for address, _ in service.destinations}
 
 
-def _active(services: list[Service | None], server: RealServer) -> int:
+def _active(services: list[IpvsService | None], server: RealServer) -> int:
     return sum(
         destination.active
         for service in services
@@ -133,6 +134,6 @@ def drain_notes(cluster: Cluster, keys: Sequence[Key]) -> tuple[str, ...]:
         if server.sorry and (virtual.name, server.name) in keys
     ]
     if len(cluster.directors) > 1:
-        others = ", ".join(one.name for one in cluster.directors)
+        others = ", ".join(director.name for director in cluster.directors)
         notes.append(f"this director alone was told; say the same on each of: {others}")
     return tuple(notes)

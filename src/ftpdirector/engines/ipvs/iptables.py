@@ -7,29 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ftpdirector.change.setup import CHAIN_PREFIX, Chain
+from ftpdirector.change.setup import CHAIN_PREFIX, IptablesChain
 from ftpdirector.engines.ipvs.rules import Mark, Rules, Translation
 from ftpdirector.failover.conntrackd import PORT
 from ftpdirector.model import IPAddress, PortRange
 
 
-def chains_of(rules: Rules, *, version: int) -> tuple[Chain, ...]:
+def chains_of(rules: Rules, *, version: int) -> tuple[IptablesChain, ...]:
     """The chains for iptables (version 4) or ip6tables (6); empty where the family is not used."""
-    marks = [one for one in rules.marks if one.address.version == version]
-    translations = [one for one in rules.translations if one.server.version == version]
-    servers = [one for one in rules.real_servers if one.version == version]
+    marks = [mark for mark in rules.marks if mark.address.version == version]
+    translations = [translation for translation in rules.translations if translation.server.version == version]
+    servers = [server for server in rules.real_servers if server.version == version]
     chains = (
-        Chain(table="mangle", name=f"{CHAIN_PREFIX}-MARK", called_from="PREROUTING", rules=tuple(_marks(marks))),
-        Chain(table="mangle", name=f"{CHAIN_PREFIX}-BACK", called_from="FORWARD", rules=tuple(_back(servers))),
-        Chain(
+        IptablesChain(
+            table="mangle", name=f"{CHAIN_PREFIX}-MARK", called_from="PREROUTING", rules=tuple(_marks(marks))
+        ),
+        IptablesChain(table="mangle", name=f"{CHAIN_PREFIX}-BACK", called_from="FORWARD", rules=tuple(_back(servers))),
+        IptablesChain(
             table="nat",
             name=f"{CHAIN_PREFIX}-ACTIVE",
             called_from="POSTROUTING",
             rules=tuple(_translations(translations, rules.outside)),
         ),
-        Chain(table="filter", name=f"{CHAIN_PREFIX}-PEERS", called_from="INPUT", rules=tuple(_peers(rules, version))),
+        IptablesChain(
+            table="filter", name=f"{CHAIN_PREFIX}-PEERS", called_from="INPUT", rules=tuple(_peers(rules, version))
+        ),
     )
-    return tuple(one for one in chains if one.rules)
+    return tuple(chain for chain in chains if chain.rules)
 
 
 def _marks(marks: Sequence[Mark]) -> Iterator[str]:
@@ -52,10 +56,11 @@ def _back(servers: Sequence[IPAddress]) -> Iterator[str]:
 
 def _translations(translations: Sequence[Translation], outside: str | None) -> Iterator[str]:
     leaving = f"-o {outside} " if outside else ""
-    for one in translations:
+    for translation in translations:
+        server = translation.server
         yield (
-            f"-s {one.server}/{one.server.max_prefixlen} {leaving}-p tcp -m tcp --tcp-flags SYN,ACK SYN "
-            f"-m comment --comment {_quoted(one.reason)} -j SNAT --to-source {one.to}"
+            f"-s {server}/{server.max_prefixlen} {leaving}-p tcp -m tcp --tcp-flags SYN,ACK SYN "
+            f"-m comment --comment {_quoted(translation.reason)} -j SNAT --to-source {translation.to}"
         )
 
 

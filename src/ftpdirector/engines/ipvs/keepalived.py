@@ -47,8 +47,10 @@ def _file(cluster: Cluster, me: Director | None, probe: str) -> Iterator[str]:
             yield from _control_service(virtual, version, probe)
     for group, virtuals in groups_of(cluster).items():
         if virtuals[0].placement is Placement.SLICES:
-            for one in assign(virtuals):
-                yield from _slice_service(virtuals[0], marks[group][one.slot], one.server, f"{one.slot}, {one.ports}")
+            for assigned in assign(virtuals):
+                yield from _slice_service(
+                    virtuals[0], marks[group][assigned.slot], assigned.server, f"{assigned.slot}, {assigned.ports}"
+                )
 
 
 def _globals(cluster: Cluster, me: Director | None) -> Iterator[str]:
@@ -74,7 +76,7 @@ def _track(virtual: VirtualServer, server: RealServer) -> Iterator[str]:
 
 
 def _control_service(virtual: VirtualServer, version: int, probe: str) -> Iterator[str]:
-    servers = [one for one in virtual.real_servers if one.address.version == version]
+    servers = [server for server in virtual.real_servers if server.address.version == version]
     if not servers:
         return
     yield f"# {virtual.name}: control connections, IPv{version}"

@@ -31,7 +31,7 @@ def format_nft(rules: Rules) -> str:
 
 
 def _marks(marks: Sequence[Mark]) -> Iterator[str]:
-    present = [one for one in _FAMILIES if any(mark.address.version == one[0] for mark in marks)]
+    present = [family for family in _FAMILIES if any(mark.address.version == family[0] for mark in marks)]
     for version, _, kind in present:
         yield "\t# The firewall mark of a packet to a virtual address, by its port."
         yield f"\tmap marks_v{version} {{"
@@ -55,13 +55,17 @@ def _marks(marks: Sequence[Mark]) -> Iterator[str]:
 def _translations(rules: Rules) -> Iterator[str]:
     translations = rules.translations
     leaving = f'oifname "{rules.outside}" ' if rules.outside else ""
-    present = [one for one in _FAMILIES if any(each.server.version == one[0] for each in translations)]
+    present = [
+        family for family in _FAMILIES if any(translation.server.version == family[0] for translation in translations)
+    ]
     for version, _, kind in present:
         yield "\t# The virtual address that a real server stands behind."
         yield f"\tmap sources_v{version} {{"
         yield f"\t\ttype {kind} : {kind}"
         yield from _elements(
-            f"{one.server} : {one.to}  # {one.reason}" for one in translations if one.server.version == version
+            f"{translation.server} : {translation.to}  # {translation.reason}"
+            for translation in translations
+            if translation.server.version == version
         )
         yield "\t}"
     if present:
@@ -84,13 +88,13 @@ def _strays(rules: Rules) -> Iterator[str]:
         yield f"\t\tmeta mark {{ {', '.join(map(str, marks))} }} tcp flags & (syn | rst) == 0 drop"
         yield "\t}"
     for version, _, kind in _FAMILIES:
-        servers = [one for one in rules.real_servers if one.version == version]
+        servers = [server for server in rules.real_servers if server.version == version]
         if servers:
             yield f"\tset real_servers_v{version} {{"
             yield f"\t\ttype {kind}"
             yield from _elements(map(str, servers))
             yield "\t}"
-    families = {one.version for one in rules.real_servers}
+    families = {server.version for server in rules.real_servers}
     if families:
         yield "\t# The same on the way back: an answer that IPVS did not translate must not reach a client."
         yield "\tchain forward {"

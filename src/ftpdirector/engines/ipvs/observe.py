@@ -26,7 +26,7 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class IpvsService:
     """A virtual server by firewall mark, of one family."""
 
     mark: int
@@ -34,9 +34,9 @@ class Service:
     destinations: Mapping[tuple[IPAddress, int], Destination]
 
 
-def parse_ip_vs(text: str) -> tuple[Service, ...]:
+def parse_ip_vs(text: str) -> tuple[IpvsService, ...]:
     """Every service by firewall mark; others, which are not ours, are passed over."""
-    services: list[Service] = []
+    services: list[IpvsService] = []
     found: dict[tuple[IPAddress, int], Destination] | None = None
     for line in text.splitlines():
         words = line.split()
@@ -45,7 +45,7 @@ def parse_ip_vs(text: str) -> tuple[Service, ...]:
         if words[0] == "FWM":
             found = {}
             scheduler = words[3] if words[2] == "IPv6" else words[2]
-            services.append(Service(mark=int(words[1], 16), scheduler=scheduler, destinations=found))
+            services.append(IpvsService(mark=int(words[1], 16), scheduler=scheduler, destinations=found))
         elif words[0] in ("TCP", "UDP", "SCTP"):
             found = None
         elif words[0] == "->" and found is not None and len(words) == _DESTINATION_WORDS:

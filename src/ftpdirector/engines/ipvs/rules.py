@@ -65,12 +65,12 @@ class Rules:
 
 def rules_of(cluster: Cluster) -> Rules:
     """The rules beside IPVS for every virtual server, in the order of the file."""
-    by_nat = [one for one in cluster.virtual_servers if one.forwarding is ForwardingMethod.NAT]
+    by_nat = [virtual for virtual in cluster.virtual_servers if virtual.forwarding is ForwardingMethod.NAT]
     return Rules(
         marks=tuple(_marks(cluster)),
         translations=tuple(_translations(by_nat)),
         outside=cluster.host.external_interface,
-        real_servers=tuple(dict.fromkeys(server.address for one in by_nat for server in one.real_servers)),
+        real_servers=tuple(dict.fromkeys(server.address for virtual in by_nat for server in virtual.real_servers)),
         peers=peers(cluster) if by_nat else (),
     )
 
@@ -83,14 +83,14 @@ def _marks(cluster: Cluster) -> Iterator[Mark]:
     for group, virtuals in groups_of(cluster).items():
         if virtuals[0].placement is not Placement.SLICES:
             continue
-        for one in assign(virtuals):
+        for assigned in assign(virtuals):
             for address in virtuals[0].addresses:
-                if address.version == one.server.address.version:
+                if address.version == assigned.server.address.version:
                     yield Mark(
                         address=address,
-                        ports=one.ports,
-                        mark=marks[group][one.slot],
-                        reason=f"slice {one.slot}: what {one.server.name} announces",
+                        ports=assigned.ports,
+                        mark=marks[group][assigned.slot],
+                        reason=f"slice {assigned.slot}: what {assigned.server.name} announces",
                     )
 
 

@@ -14,19 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 from typing import Final
 
 from ftpdirector.change.setup import TABLE
-from ftpdirector.engines.nftables.lookups import helped_of, lookups_of, served_key, verdicts_of
+from ftpdirector.engines.nftables.lookups import helped_of, lookups_of, session_key, verdicts_of
 from ftpdirector.engines.nftables.marks import Marks, marks_of
 from ftpdirector.engines.nftables.names import FAMILIES, family_of
-from ftpdirector.engines.nftables.virtual import Behind, chains_of, sets_of
+from ftpdirector.engines.nftables.virtual import FamilyPool, chains_of, sets_of
 from ftpdirector.failover.conntrackd import PORT, peers
 from ftpdirector.model import Cluster, IPAddress, Placement, RealServer, VirtualServer
 from ftpdirector.nft.objects import Chain, Counter, Helper, Rule, Set, Table, format_table
 from ftpdirector.slices import Group, group_of, groups_of
-from ftpdirector.wanted import Key, Offer, Wanted
+from ftpdirector.wanted import Key, Offer, Wanted, want
 
 _HELPER: Final = "ftp_control"
 STATE: Final = "state_"
@@ -47,9 +48,9 @@ def compile_table(wanted: Wanted) -> Table:
 class _Part:
     """A virtual server with what was offered of it last, and what that came to."""
 
-    bare: tuple[Behind, ...]
+    bare: tuple[FamilyPool, ...]
     keys: tuple[tuple[Key, ...], ...]
-    behind: tuple[Behind, ...] = ()
+    pools: tuple[FamilyPool, ...] = ()
     sets: tuple[Set, ...] = ()
     chains: tuple[Chain, ...] = ()
     digest: bytes = b""
@@ -64,46 +65,63 @@ class Compiler:
         self._marks = marks = marks_of(cluster)
         groups = groups_of(cluster)
         self._parts = [_part(virtual, marks, groups) for virtual in cluster.virtual_servers]
-        behind = [one for part in self._parts for one in part.bare]
-        helped = [one for one in behind if one.virtual.placement is Placement.HELPER]
+        pools = [pool for part in self._parts for pool in part.bare]
+        helped = [pool for pool in pools if pool.virtual.placement is Placement.HELPER]
         self._fixed = Table(
             name=TABLE,
             counters=_COUNTERS,
             helpers=tuple(_helper() for _ in helped[:1]),
-            sets=(*lookups_of(cluster, behind, marks), *(helped_of(helped) if helped else ())),
+            sets=(*lookups_of(cluster, pools, marks), *(helped_of(helped) if helped else ())),
             chains=(*_base_chains(has_helper=bool(helped)), *_peers(peers(cluster))),
         )
         self._digest = _digest_of(self._fixed)
 
-    def served_key(self, virtual: VirtualServer, server: RealServer) -> str:
+    def session_key(self, virtual: VirtualServer, server: RealServer) -> str:
         """The element that counts the sessions of a real server behind one virtual server."""
-        return served_key(self._marks[group_of(virtual), server.address], virtual)
+        return session_key(self._marks[group_of(virtual), server.address], virtual)
 
-    def behind(self, offers: Mapping[Key, Offer]) -> list[Behind]:
+    def pools(self, offers: Mapping[Key, Offer]) -> list[FamilyPool]:
         """Every virtual address with the real servers of its family, in the order of the file."""
         for part in self._parts:
             _renew(part, offers)
-        return [one for part in self._parts for one in part.behind]
+        return [pool for part in self._parts for pool in part.pools]
+
+    @cached_property
+    def identity(self) -> str:
+        """Which cluster the tables are of, whatever is offered: equal for files that come to the same rules."""
+        _, digests = self._compiled(want(self.cluster, {}, {}).offers)
+        return blake2b(b"".join(digests), digest_size=4).hexdigest()
 
     def table(self, offers: Mapping[Key, Offer]) -> Table:
         """The whole table; objects that have not changed are those of the last one."""
-        behind = self.behind(offers)
-        for part in self._parts:
-            if not part.digest:
-                part.sets = tuple(each for one in part.behind for each in sets_of(one))
-                part.chains = tuple(chains_of(part.behind[0].virtual, part.behind))
-                part.digest = _digest_of(Table(name=TABLE, sets=part.sets, chains=part.chains))
-        verdicts = tuple(verdicts_of(behind))
-        digests = (self._digest, _digest_of(Table(name=TABLE, sets=verdicts)), *(part.digest for part in self._parts))
+        name = f"{STATE}{self.identity}_"
+        verdicts, digests = self._compiled(offers)
         state = Chain(
-            name=f"{STATE}{blake2b(b''.join(digests), digest_size=8).hexdigest()}",
-            purpose="Which state of the table this is; a change names the one before.",
+            name=name + blake2b(b"".join(digests), digest_size=8).hexdigest(),
+            purpose="Which cluster file and state the table is of; a change names the one before.",
         )
         return replace(
             self._fixed,
-            sets=(*self._fixed.sets, *verdicts, *(one for part in self._parts for one in part.sets)),
-            chains=(_above_limit(), *(one for part in self._parts for one in part.chains), *self._fixed.chains, state),
+            sets=(*self._fixed.sets, *verdicts, *(nft_set for part in self._parts for nft_set in part.sets)),
+            chains=(
+                _above_limit(),
+                *(chain for part in self._parts for chain in part.chains),
+                *self._fixed.chains,
+                state,
+            ),
         )
+
+    def _compiled(self, offers: Mapping[Key, Offer]) -> tuple[tuple[Set, ...], tuple[bytes, ...]]:
+        """The sets of verdicts, and digests of all that the table is made of; the parts hold the rest."""
+        pools = self.pools(offers)
+        for part in self._parts:
+            if not part.digest:
+                part.sets = tuple(nft_set for pool in part.pools for nft_set in sets_of(pool))
+                part.chains = tuple(chains_of(part.pools[0].virtual, part.pools))
+                part.digest = _digest_of(Table(name=TABLE, sets=part.sets, chains=part.chains))
+        verdicts = tuple(verdicts_of(pools))
+        own = _digest_of(Table(name=TABLE, sets=verdicts))
+        return verdicts, (self._digest, own, *(part.digest for part in self._parts))
 
 
 def _digest_of(table: Table) -> bytes:
@@ -112,16 +130,18 @@ def _digest_of(table: Table) -> bytes:
 
 def _part(virtual: VirtualServer, marks: Marks, groups: Mapping[Group, Sequence[VirtualServer]]) -> _Part:
     bare = tuple(_bare(virtual, marks, groups))
-    return _Part(bare=bare, keys=tuple(tuple((virtual.name, server.name) for server in one.servers) for one in bare))
+    return _Part(bare=bare, keys=tuple(tuple((virtual.name, server.name) for server in pool.servers) for pool in bare))
 
 
-def _bare(virtual: VirtualServer, marks: Marks, groups: Mapping[Group, Sequence[VirtualServer]]) -> Iterator[Behind]:
+def _bare(
+    virtual: VirtualServer, marks: Marks, groups: Mapping[Group, Sequence[VirtualServer]]
+) -> Iterator[FamilyPool]:
     # Data connections of virtual servers that share a range cannot be told apart, so that they share persistence too.
     by_persistence = virtual.placement is Placement.PERSISTENCE
     home = groups[group_of(virtual)][0] if by_persistence else virtual
-    for address in sorted(virtual.addresses, key=lambda one: one.version):
+    for address in sorted(virtual.addresses, key=lambda address: address.version):
         servers = tuple(server for server in virtual.real_servers if server.address.version == address.version)
-        yield Behind(
+        yield FamilyPool(
             virtual=virtual,
             address=address,
             family=family_of(address),
@@ -134,8 +154,8 @@ def _bare(virtual: VirtualServer, marks: Marks, groups: Mapping[Group, Sequence[
 
 def _renew(part: _Part, offers: Mapping[Key, Offer]) -> None:
     now = [tuple(offers[key] for key in keys) for keys in part.keys]
-    if not part.behind or now != [one.offers for one in part.behind]:
-        part.behind = tuple(replace(one, offers=each) for one, each in zip(part.bare, now, strict=True))
+    if not part.pools or now != [pool.offers for pool in part.pools]:
+        part.pools = tuple(replace(pool, offers=offers_now) for pool, offers_now in zip(part.bare, now, strict=True))
         part.digest = b""
 
 
@@ -156,9 +176,15 @@ def _peers(directors: Sequence[IPAddress]) -> Iterator[Chain]:
         )
 
 
+def identity_in(table: Table) -> str:
+    """Which cluster the table is of (`Compiler.identity`); empty where it does not say so, as one of version 0.1."""
+    identity, separator, _ = state_in(table).removeprefix(STATE).partition("_")
+    return identity if separator else ""
+
+
 def state_in(table: Table) -> str:
     """The name of the chain that says what the table holds; empty where there is none."""
-    return next((one.name for one in table.chains if one.name.startswith(STATE)), "")
+    return next((chain.name for chain in table.chains if chain.name.startswith(STATE)), "")
 
 
 def _helper() -> Helper:
@@ -257,7 +283,10 @@ def _base_chains(*, has_helper: bool) -> Iterator[Chain]:
             ),
             Rule("ct state new ct status dnat ct mark @gated jump gate", "A new data connection to a slice."),
             *_rules(
-                _both("ct status snat,dnat {ip} saddr @down_{v}", "ct status snat,dnat {ip} daddr @up_{v}"),
+                _both(
+                    "ct status snat,dnat {ip} saddr @bytes_to_clients_{v}",
+                    "ct status snat,dnat {ip} daddr @bytes_to_servers_{v}",
+                ),
                 "Packets of data connections are counted.",
             ),
         ),

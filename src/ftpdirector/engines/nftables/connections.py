@@ -71,7 +71,7 @@ def first_of_each_range_first(virtuals: Iterable[VirtualServer]) -> list[Virtual
     seen: set[object] = set()
     first: list[VirtualServer] = []
     others: list[VirtualServer] = []
-    for one in virtuals:
-        (others if group_of(one) in seen else first).append(one)
-        seen.add(group_of(one))
+    for virtual in virtuals:
+        (others if group_of(virtual) in seen else first).append(virtual)
+        seen.add(group_of(virtual))
     return first + others

@@ -13,7 +13,14 @@ from typing import Final
 from ftpdirector.change.setup import TABLE
 from ftpdirector.engines.nftables.compile import Compiler
 from ftpdirector.engines.nftables.connections import Open, count_open, first_of_each_range_first
-from ftpdirector.engines.nftables.names import DOWN, MADE, REFUSED, SERVED, UP, family_of
+from ftpdirector.engines.nftables.names import (
+    ACCEPTED,
+    BYTES_TO_CLIENTS,
+    BYTES_TO_SERVERS,
+    REFUSED,
+    SESSIONS,
+    family_of,
+)
 from ftpdirector.errors import EngineError, HostError
 from ftpdirector.host import packetfilter
 from ftpdirector.host.clock import HostClock
@@ -34,15 +41,15 @@ _NEVER_S: Final = float("-inf")
 class _Traffic:
     """What the table has counted since it stands there."""
 
-    made: Mapping[str, int] = field(default_factory=dict[str, int])
+    accepted: Mapping[str, int] = field(default_factory=dict[str, int])
     refused: Mapping[str, int] = field(default_factory=dict[str, int])
     """Control connections, by virtual address and port."""
-    served: Mapping[str, int] = field(default_factory=dict[str, int])
+    sessions: Mapping[str, int] = field(default_factory=dict[str, int])
     """The same by mark and virtual port."""
-    down: Mapping[str, int] = field(default_factory=dict[str, int])
-    up: Mapping[str, int] = field(default_factory=dict[str, int])
+    bytes_to_clients: Mapping[str, int] = field(default_factory=dict[str, int])
+    bytes_to_servers: Mapping[str, int] = field(default_factory=dict[str, int])
     """Bytes of data connections, by address."""
-    of_nobody: Mapping[str, int] = field(default_factory=dict[str, int])
+    unassigned: Mapping[str, int] = field(default_factory=dict[str, int])
     """What belongs to no virtual server, by cause."""
 
 
@@ -53,7 +60,7 @@ class Counts:
         """Nothing is read yet."""
         self._clock = clock
         self.open = Open(control={}, data={})
-        self._made: Mapping[str, int] = {}
+        self._accepted: Mapping[str, int] = {}
         self._read_at_s = _NEVER_S
         self._arrivals: dict[str, deque[int]] = {}
         self._traffic = _Traffic()
@@ -73,9 +80,9 @@ class Counts:
 
         Raises `EngineError`.
         """
-        before, self._made = self._made, _told(MADE, cluster)
+        before, self._accepted = self._accepted, _read_counting_sets(ACCEPTED, cluster)
         for virtual in cluster.virtual_servers:
-            came = _at(self._made, virtual) - _at(before, virtual) if before else 0
+            came = _at(self._accepted, virtual) - _at(before, virtual) if before else 0
             self._arrivals.setdefault(virtual.name, deque(maxlen=_REMEMBERED)).append(max(0, came))
         # Who came a look ago may have been answered since.
         is_quiet = not self.open and not any(map(any, self._arrivals.values()))
@@ -95,11 +102,11 @@ class Counts:
         return EngineCounters(
             virtual_servers=dict(self._by_virtual_server(compiler)),
             data_setup=Histogram(bounds_s=(), counts=(0,), sum_s=0.0),
-            refused_total=dict(self._traffic.of_nobody),
+            refused_total=dict(self._traffic.unassigned),
         )
 
     def _read_open(self, cluster: Cluster) -> None:
-        versions = {address.version for one in cluster.virtual_servers for address in one.addresses}
+        versions = {address.version for virtual in cluster.virtual_servers for address in virtual.addresses}
         try:
             listing = "".join(packetfilter.list_connections(version) for version in sorted(versions))
         except HostError as error:
@@ -118,16 +125,16 @@ class Counts:
                 named.add(address)
                 by_server[server.name] = RealServerCounters(
                     sessions=self.open.control.get(key, 0),
-                    sessions_total=self._traffic.served.get(compiler.served_key(virtual, server), 0),
+                    sessions_total=self._traffic.sessions.get(compiler.session_key(virtual, server), 0),
                     transfers=self.open.data.get(key, 0),
-                    download_bytes_total=self._traffic.down.get(address, 0) if is_first else 0,
-                    upload_bytes_total=self._traffic.up.get(address, 0) if is_first else 0,
+                    download_bytes_total=self._traffic.bytes_to_clients.get(address, 0) if is_first else 0,
+                    upload_bytes_total=self._traffic.bytes_to_servers.get(address, 0) if is_first else 0,
                 )
             yield (
                 virtual.name,
                 VirtualServerCounters(
-                    sessions=sum(one.sessions for one in by_server.values()),
-                    sessions_total=_at(self._traffic.made, virtual),
+                    sessions=sum(counters.sessions for counters in by_server.values()),
+                    sessions_total=_at(self._traffic.accepted, virtual),
                     refused_total={"limit": _at(self._traffic.refused, virtual)},
                     real_servers=by_server,
                 ),
@@ -138,9 +145,9 @@ def _at(counted: Mapping[str, int], virtual: VirtualServer) -> int:
     return sum(counted.get(f"{address} . {virtual.port}", 0) for address in virtual.addresses)
 
 
-def _told(name: str, cluster: Cluster, *, in_bytes: bool = False) -> Mapping[str, int]:
+def _read_counting_sets(name: str, cluster: Cluster, *, in_bytes: bool = False) -> Mapping[str, int]:
     """What the sets of this name have counted, in packets or bytes, of every family in use."""
-    families = dict.fromkeys(family_of(address) for one in cluster.virtual_servers for address in one.addresses)
+    families = dict.fromkeys(family_of(address) for virtual in cluster.virtual_servers for address in virtual.addresses)
     try:
         return {
             key: counted[in_bytes]
@@ -153,15 +160,15 @@ def _told(name: str, cluster: Cluster, *, in_bytes: bool = False) -> Mapping[str
 
 def _read_traffic(cluster: Cluster) -> _Traffic:
     try:
-        served = packetfilter.list_counting_set(TABLE, SERVED)
-        of_nobody = packetfilter.list_counters(TABLE)
+        sessions = packetfilter.list_counting_set(TABLE, SESSIONS)
+        unassigned = packetfilter.list_counters(TABLE)
     except HostError as error:
         raise EngineError(str(error)) from error
     return _Traffic(
-        made=_told(MADE, cluster),
-        refused=_told(REFUSED, cluster),
-        served={key: packets for key, (packets, _) in served.items()},
-        down=_told(DOWN, cluster, in_bytes=True),
-        up=_told(UP, cluster, in_bytes=True),
-        of_nobody=of_nobody,
+        accepted=_read_counting_sets(ACCEPTED, cluster),
+        refused=_read_counting_sets(REFUSED, cluster),
+        sessions={key: packets for key, (packets, _) in sessions.items()},
+        bytes_to_clients=_read_counting_sets(BYTES_TO_CLIENTS, cluster, in_bytes=True),
+        bytes_to_servers=_read_counting_sets(BYTES_TO_SERVERS, cluster, in_bytes=True),
+        unassigned=unassigned,
     )

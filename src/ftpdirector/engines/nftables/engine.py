@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Final
 
 from ftpdirector.change.setup import TABLE
+from ftpdirector.engines.nftables.adoption import adopt
 from ftpdirector.engines.nftables.compile import Compiler, state_in
 from ftpdirector.engines.nftables.counts import Counts
 from ftpdirector.engines.nftables.shares import expected, shares
-from ftpdirector.engines.nftables.standing import standing
 from ftpdirector.engines.nftables.virtual import FOLLOWING
 from ftpdirector.errors import EngineError, HostError
 from ftpdirector.host import packetfilter
@@ -31,34 +31,44 @@ _PART_OF_A_CORE: Final = 0.01
 _GONE: Final = f'the table "{TABLE}" is not there: ftpdirector apply FILE puts it there, now and at each boot'
 
 
+_OTHER: Final = (
+    f'the table "{TABLE}" is of another cluster file than this process, and stays as it is: ftpdirector reload has the '
+    "process take the file anew, ftpdirector apply FILE makes the table of it"
+)
+
+
 class NftablesEngine:
     """Edits the one table, and reads what the kernel counts. One caller at a time, but for `look`."""
 
     def __init__(self) -> None:
-        """Nothing is read yet."""
+        """The table is first read by `drained`."""
         self._clock = HostClock()
         self._table: Table | None = None
-        self._stood: Mapping[Key, Offer] = {}
+        self._adopted: Mapping[Key, Offer] = {}
         self._wanted = Wanted(Cluster(), {})
         self._compiler = Compiler(self._wanted.cluster)
         self._counts = Counts(self._clock)
         self._check_at_s = self._clock.monotonic_s() + _CHECK_EVERY_S
         self._is_changed = False
+        self._identity = ""
+        """Of the cluster that was last applied here."""
 
     def drained(self, cluster: Cluster) -> tuple[Key, ...]:
         """What an earlier director had drained. Takes the table over as it stands; an `EngineError` without one."""
         self._adopt(cluster)
-        return tuple(key for key, offer in self._stood.items() if offer.drained)
+        return tuple(key for key, offer in self._adopted.items() if offer.drained)
 
     def apply(self, wanted: Wanted) -> None:
         """Make it true; a server that nobody has looked at yet keeps the verdict that stands.
 
-        Raises `EngineError` where the kernel refuses; nothing has changed then.
+        Raises `EngineError` where the kernel refuses, or where somebody has applied another cluster file since; nothing
+        has changed then.
         """
         if _needs_counts(wanted.cluster) and not self._counts.is_fresh:
             self._counts.look(wanted.cluster)
-        self._carry_out(wanted)
+        self._load_wanted(wanted)
         self._wanted = wanted
+        self._identity = self._compiler_of(wanted.cluster).identity
 
     def look(self) -> None:
         """Read what the schedule depends on; may take a while, and may be called from another thread."""
@@ -75,9 +85,9 @@ class NftablesEngine:
         if self._is_changed:
             self._is_changed = False
             self._adopt(self._wanted.cluster, keep=True)
-            self._carry_out(self._wanted)
+            self._load_wanted(self._wanted)
         elif _needs_counts(self._wanted.cluster):
-            self._carry_out(self._wanted)
+            self._load_wanted(self._wanted)
 
     def snapshot_counters(self) -> EngineCounters:
         """The connections that are open now by real server, and what the table has counted since it was made."""
@@ -91,23 +101,26 @@ class NftablesEngine:
             listing = packetfilter.list_table(TABLE)
             if listing is None:
                 raise EngineError(_GONE)
-            found = standing(listing, self._compiler_of(cluster))
+            found = adopt(listing, self._compiler_of(cluster))
         except HostError as error:
             raise EngineError(f"{error}\nthe engine nftables needs CAP_NET_ADMIN") from error
         except ValueError as error:
             raise EngineError(f'the table "{TABLE}" is not one of ours ({error}): ftpdirector apply FILE') from error
+        # Somebody has applied another file meanwhile: what was changed on purpose is not put back.
+        if keep and found.identity not in ("", self._identity, self._compiler_of(cluster).identity):
+            raise EngineError(_OTHER)
         self._table = found.table
         if not keep:
-            self._stood = found.offers
+            self._adopted = found.offers
 
-    def _carry_out(self, wanted: Wanted) -> None:
+    def _load_wanted(self, wanted: Wanted) -> None:
         after = self._compiler_of(wanted.cluster).table(self._effective(wanted))
         if self._table is None:
             self._adopt(wanted.cluster)
         try:
             self._load(after)
         except HostError:
-            # Somebody else has changed the table since: `apply`, most likely.
+            # Somebody else has changed the table since: `apply`, most likely, or the boot file.
             self._adopt(wanted.cluster, keep=True)
             try:
                 self._load(after)
@@ -132,7 +145,7 @@ class NftablesEngine:
         for virtual in wanted.cluster.virtual_servers:
             for server in virtual.real_servers:
                 key = virtual.name, server.name
-                offer, stood = offers[key], self._stood.get(key)
+                offer, stood = offers[key], self._adopted.get(key)
                 is_full = bool(server.max_sessions) and control.get(key, 0) >= server.max_sessions
                 is_down = not offer.judged and stood is not None and not stood.weight and not stood.drained
                 if is_full or is_down:
@@ -141,19 +154,19 @@ class NftablesEngine:
 
     def _with_shares(self, cluster: Cluster, offers: dict[Key, Offer]) -> Mapping[Key, Offer]:
         control = self._counts.open.control
-        if not any(control.values()) or not any(one.scheduler in FOLLOWING for one in cluster.virtual_servers):
+        if not any(control.values()) or not any(virtual.scheduler in FOLLOWING for virtual in cluster.virtual_servers):
             return offers
-        for one in self._compiler_of(cluster).behind(offers):
-            keys = [(one.virtual.name, server.name) for server in one.servers]
+        for pool in self._compiler_of(cluster).pools(offers):
+            keys = [(pool.virtual.name, server.name) for server in pool.servers]
             sessions = [control.get(key, 0) for key in keys]
-            if one.virtual.scheduler not in FOLLOWING or not any(sessions):
+            if pool.virtual.scheduler not in FOLLOWING or not any(sessions):
                 continue
-            weighs = one.virtual.scheduler == "wlc"
-            weights = [offer.weight if weighs else min(1, offer.weight) for offer in one.taking]
-            coming = expected(self._counts.arrivals(one.virtual.name), sum(map(bool, weights)))
+            weighs = pool.virtual.scheduler == "wlc"
+            weights = [offer.weight if weighs else min(1, offer.weight) for offer in pool.taking]
+            coming = expected(self._counts.arrivals(pool.virtual.name), sum(map(bool, weights)))
             dealt = shares(weights, sessions, coming)
             if any(dealt):
-                offers.update({key: replace(offers[key], share=each) for key, each in zip(keys, dealt, strict=True)})
+                offers.update({key: replace(offers[key], share=share) for key, share in zip(keys, dealt, strict=True)})
         return offers
 
 
@@ -166,5 +179,5 @@ def _needs_counts(cluster: Cluster) -> bool:
 
 def drain_notes(cluster: Cluster) -> tuple[str, ...]:
     """What an operator must know who drains a real server."""
-    others = ", ".join(one.name for one in cluster.directors)
+    others = ", ".join(director.name for director in cluster.directors)
     return (f"this director alone was told; say the same on each of: {others}",) if len(cluster.directors) > 1 else ()

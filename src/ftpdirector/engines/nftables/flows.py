@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from ftpdirector.firewalls.flow import Flow, Stage, State, active_data, between, into_virtual, of_family, to_servers
+from ftpdirector.firewalls.flow import (
+    RequiredFlow,
+    Stage,
+    State,
+    active_data,
+    between,
+    into_virtual,
+    of_family,
+    to_servers,
+)
 from ftpdirector.model import Cluster, ForwardingMethod, IPAddress, Placement, PortRange, VirtualServer
 
 _ARRIVED: Final = frozenset({Stage.ARRIVED})
 
 
-def flows_of(cluster: Cluster) -> tuple[Flow, ...]:
+def flows_of(cluster: Cluster) -> tuple[RequiredFlow, ...]:
     """Each once, in the order of the file. Nothing of it is for the host itself."""
-    every = (flow for one in cluster.virtual_servers for version in (4, 6) for flow in _flows(one, version))
+    every = (flow for virtual in cluster.virtual_servers for version in (4, 6) for flow in _flows(virtual, version))
     return tuple(dict.fromkeys(between(flow, cluster.host) for flow in every))
 
 
-def _flows(virtual: VirtualServer, version: int) -> Iterator[Flow]:
+def _flows(virtual: VirtualServer, version: int) -> Iterator[RequiredFlow]:
     own = of_family(virtual.addresses, version)
     if not own:
         return
@@ -27,10 +36,10 @@ def _flows(virtual: VirtualServer, version: int) -> Iterator[Flow]:
     for server in virtual.real_servers:
         listening.setdefault(server.port, []).append(server.address)
     for port, addresses in listening.items():
-        behind = of_family(addresses, version)
-        if behind:
-            yield from to_servers(behind, PortRange(port, port), "control connections")
-    servers = of_family([one.address for one in virtual.real_servers], version)
+        pools = of_family(addresses, version)
+        if pools:
+            yield from to_servers(pools, PortRange(port, port), "control connections")
+    servers = of_family([server.address for server in virtual.real_servers], version)
     if not servers:
         return
     # The kernel's helper expects data connections, to whatever ports real servers announce.

@@ -11,9 +11,9 @@ from typing import Final
 from ftpdirector.change.at_boot import forwarding_settings, kernel_files, rules_files, rules_links
 from ftpdirector.change.keepalived import KEEPALIVED_FILE, KEEPALIVED_LINE, keepalived_service
 from ftpdirector.change.setup import HostFile, HostSetup, Module, PacketFilterRules
+from ftpdirector.engines.nftables.adoption import adopt
 from ftpdirector.engines.nftables.compile import Compiler
 from ftpdirector.engines.nftables.flows import flows_of
-from ftpdirector.engines.nftables.standing import standing
 from ftpdirector.failover.conntrackd import carried
 from ftpdirector.failover.vrrp import vrrp_lines
 from ftpdirector.model import Cluster, Director, Placement, PortRange
@@ -34,7 +34,7 @@ def compile_host(cluster: Cluster, me: Director | None, *, listing: str | None =
     whole = want(cluster, {}, {}).offers
     wanted_by = _ALONE if me is None else _ONE_OF_MORE
     modules = tuple(_modules(cluster))
-    versions: set[int] = {address.version for one in cluster.virtual_servers for address in one.addresses}
+    versions: set[int] = {address.version for virtual in cluster.virtual_servers for address in virtual.addresses}
     sysctls = tuple(forwarding_settings(versions))
     setup = HostSetup(
         modules=modules,
@@ -52,8 +52,8 @@ def compile_host(cluster: Cluster, me: Director | None, *, listing: str | None =
             sorted(
                 {
                     (ports.first, ports.last)
-                    for one in cluster.virtual_servers
-                    for ports in (PortRange(one.port, one.port), one.passive_ports)
+                    for virtual in cluster.virtual_servers
+                    for ports in (PortRange(virtual.port, virtual.port), virtual.passive_ports)
                 }
             )
         ),
@@ -64,14 +64,14 @@ def compile_host(cluster: Cluster, me: Director | None, *, listing: str | None =
 
 def _now(compiler: Compiler, listing: str | None) -> Mapping[Key, Offer] | None:
     try:
-        return standing(listing, compiler).offers if listing is not None else None
+        return adopt(listing, compiler).offers if listing is not None else None
     except ValueError:  # someone else's text in our name: made anew
         return None
 
 
 def _modules(cluster: Cluster) -> Iterator[Module]:
     """What the rules need is loaded by the kernel with the rules; the helper's other half is not."""
-    if any(one.placement is Placement.HELPER for one in cluster.virtual_servers):
+    if any(virtual.placement is Placement.HELPER for virtual in cluster.virtual_servers):
         yield Module(name="nf_conntrack_ftp", reason="reads PASV and PORT; rules say of which connections")
         yield Module(name="nf_nat_ftp", reason="rewrites PASV and PORT")
 

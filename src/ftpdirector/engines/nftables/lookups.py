@@ -11,18 +11,18 @@ from typing import Final
 
 from ftpdirector.engines.nftables.marks import DATA_BIT, Marks, format_mark
 from ftpdirector.engines.nftables.names import (
-    DOWN,
+    ACCEPTED,
+    BYTES_TO_CLIENTS,
+    BYTES_TO_SERVERS,
     FAMILIES,
-    MADE,
     REFUSED,
-    SERVED,
-    UP,
+    SESSIONS,
     Family,
     family_of,
     format_ports,
     united,
 )
-from ftpdirector.engines.nftables.virtual import Behind
+from ftpdirector.engines.nftables.virtual import FamilyPool
 from ftpdirector.model import Cluster, ForwardingMethod, IPAddress, Placement, PortRange, RealServer, VirtualServer
 from ftpdirector.nft.objects import Set
 from ftpdirector.slices import Slice, assign, group_of, groups_of
@@ -41,36 +41,36 @@ class _Slot:
     mark: int
 
 
-def lookups_of(cluster: Cluster, behind: Sequence[Behind], marks: Marks) -> Iterator[Set]:
+def lookups_of(cluster: Cluster, pools: Sequence[FamilyPool], marks: Marks) -> Iterator[Set]:
     """Every set and map that base chains look things up in; they are there even when they are empty."""
     slices = [
-        _Slot(address=address, slice=one, mark=marks[group_of(virtuals[0]), one.server.address] | DATA_BIT)
+        _Slot(address=address, slice=assigned, mark=marks[group_of(virtuals[0]), assigned.server.address] | DATA_BIT)
         for virtuals in groups_of(cluster).values()
         if virtuals[0].placement is Placement.SLICES
-        for one in assign(virtuals)
+        for assigned in assign(virtuals)
         for address in virtuals[0].addresses
-        if address.version == one.server.address.version
+        if address.version == assigned.server.address.version
     ]
     for family in FAMILIES:
-        here = [one for one in behind if one.family is family]
+        here = [pool for pool in pools if pool.family is family]
         yield from _endpoints(family, here)
-        slots = [one for one in slices if family_of(one.address) is family]
+        slots = [slot for slot in slices if family_of(slot.address) is family]
         yield from _passive(family, here, slots)
         yield from _known_of_clients(family)
         yield from _own(family, here)
         yield from _counted(family, here)
-    yield _real_ports(behind)
+    yield _real_ports(pools)
     yield Set(
-        name=SERVED,
+        name=SESSIONS,
         type="mark . inet_service",
         counts=True,
-        elements={served_key(mark, one.virtual): "" for one in behind for mark in one.marks},
+        elements={session_key(mark, pool.virtual): "" for pool in pools for mark in pool.marks},
         purpose="Control connections made, by real server and virtual port.",
     )
     yield Set(
         name="gated",
         type="mark",
-        elements={format_mark(one.mark): "" for one in slices},
+        elements={format_mark(slot.mark): "" for slot in slices},
         purpose="Data connections that pass the gate: those to a slice.",
     )
     yield Set(
@@ -78,36 +78,36 @@ def lookups_of(cluster: Cluster, behind: Sequence[Behind], marks: Marks) -> Iter
         type="mark",
         elements={
             format_mark(mark | bit): ""
-            for one in behind
-            if one.virtual.forwarding is ForwardingMethod.FULLNAT
-            for mark in one.marks
+            for pool in pools
+            if pool.virtual.forwarding is ForwardingMethod.FULLNAT
+            for mark in pool.marks
             for bit in (0, DATA_BIT)
         },
         purpose="Connections that reach their real server from the director's own address.",
     )
 
 
-def _endpoints(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
+def _endpoints(family: Family, pools: Sequence[FamilyPool]) -> Iterator[Set]:
     yield Set(
         name=f"control_{family.suffix}",
         type=f"{family.type} . inet_service : verdict",
-        elements={endpoint_key(one): f"goto {one.named('control')}" for one in behind},
+        elements={endpoint_key(pool): f"goto {pool.named('control')}" for pool in pools},
         purpose="Where clients connect to, and the chain that chooses a real server.",
     )
     yield Set(
         name=f"session_{family.suffix}",
         type=f"{family.type} . inet_service : verdict",
-        elements={endpoint_key(one): f"goto {one.named('session')}" for one in behind},
+        elements={endpoint_key(pool): f"goto {pool.named('session')}" for pool in pools},
         purpose="Where a control connection was made to, and the chain that its packets pass.",
     )
 
 
-def _passive(family: Family, behind: Sequence[Behind], slices: Sequence[_Slot]) -> Iterator[Set]:
+def _passive(family: Family, pools: Sequence[FamilyPool], slices: Sequence[_Slot]) -> Iterator[Set]:
     yield Set(
         name=f"slice_{family.suffix}",
         type=f"{family.type} . inet_service : mark",
         flags=("interval",),
-        elements={f"{one.address} . {format_ports(one.slice.ports)}": format_mark(one.mark) for one in slices},
+        elements={f"{slot.address} . {format_ports(slot.slice.ports)}": format_mark(slot.mark) for slot in slices},
         purpose="Each slice of a passive range, and the mark of the real server that announces it.",
     )
     yield Set(
@@ -115,9 +115,9 @@ def _passive(family: Family, behind: Sequence[Behind], slices: Sequence[_Slot]) 
         type=f"{family.type} . inet_service : verdict",
         flags=("interval",),
         elements={
-            f"{one.address} . {format_ports(one.virtual.passive_ports)}": f"goto {one.named('passive')}"
-            for one in behind
-            if one.is_found_by_persistence
+            f"{pool.address} . {format_ports(pool.virtual.passive_ports)}": f"goto {pool.named('passive')}"
+            for pool in pools
+            if pool.is_found_by_persistence
         },
         purpose="Passive ranges whose data connections follow the client's control connection.",
     )
@@ -126,8 +126,8 @@ def _passive(family: Family, behind: Sequence[Behind], slices: Sequence[_Slot]) 
         type=f"mark : {family.type}",
         elements={
             format_mark(mark | DATA_BIT): str(server.address)
-            for one in behind
-            for mark, server in zip(one.marks, one.servers, strict=True)
+            for pool in pools
+            for mark, server in zip(pool.marks, pool.servers, strict=True)
         },
         purpose="Where data connections go, by their mark.",
     )
@@ -135,10 +135,10 @@ def _passive(family: Family, behind: Sequence[Behind], slices: Sequence[_Slot]) 
         name=f"active_{family.suffix}",
         type=f"{family.type} : {family.type}",
         elements={
-            str(server.address): str(one.address)
-            for one in behind
-            if one.virtual.forwarding is ForwardingMethod.NAT
-            for server in one.servers
+            str(server.address): str(pool.address)
+            for pool in pools
+            if pool.virtual.forwarding is ForwardingMethod.NAT
+            for server in pool.servers
         },
         purpose="The virtual address that a real server's active data connections come from.",
     )
@@ -161,43 +161,45 @@ def _known_of_clients(family: Family) -> Iterator[Set]:
     )
 
 
-def _own(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
+def _own(family: Family, pools: Sequence[FamilyPool]) -> Iterator[Set]:
     ports: dict[IPAddress, list[PortRange]] = {}
-    for one in behind:
-        ports.setdefault(one.address, []).extend((_control(one.virtual.port), one.virtual.passive_ports))
+    for pool in pools:
+        ports.setdefault(pool.address, []).extend((_control(pool.virtual.port), pool.virtual.passive_ports))
     yield Set(
         name=f"virtual_ports_{family.suffix}",
         type=f"{family.type} . inet_service",
         flags=("interval",),
         elements={
-            f"{address} . {format_ports(each)}": "" for address, ranges in ports.items() for each in united(ranges)
+            f"{address} . {format_ports(port_range)}": ""
+            for address, ranges in ports.items()
+            for port_range in united(ranges)
         },
         purpose="Ports of virtual addresses that FTP uses, the one for active data among them.",
     )
     yield Set(
         name=f"real_{family.suffix}",
         type=family.type,
-        elements={str(server.address): "" for one in behind for server in one.servers},
+        elements={str(server.address): "" for pool in pools for server in pool.servers},
         purpose="Real servers.",
     )
 
 
-def _counted(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
+def _counted(family: Family, pools: Sequence[FamilyPool]) -> Iterator[Set]:
     for name, purpose in (
-        (MADE, "Control connections made, by virtual address and port."),
+        (ACCEPTED, "Control connections made, by virtual address and port."),
         (REFUSED, "Control connections above a limit: reset."),
     ):
         yield Set(
             name=f"{name}_{family.suffix}",
             type=f"{family.type} . inet_service",
             counts=True,
-            elements={endpoint_key(one): "" for one in behind},
+            elements={endpoint_key(pool): "" for pool in pools},
             purpose=purpose,
         )
-    servers = dict.fromkeys(str(server.address) for one in behind for server in one.servers)
+    servers = dict.fromkeys(str(server.address) for pool in pools for server in pool.servers)
     for name, purpose in (
-        (DOWN, "Data that real servers have sent to clients."),
-        (UP, "Data that clients have sent to real servers."),
+        (BYTES_TO_CLIENTS, "Data that real servers have sent to clients."),
+        (BYTES_TO_SERVERS, "Data that clients have sent to real servers."),
     ):
         yield Set(
             name=f"{name}_{family.suffix}",
@@ -208,55 +210,55 @@ def _counted(family: Family, behind: Sequence[Behind]) -> Iterator[Set]:
         )
 
 
-def _real_ports(behind: Sequence[Behind]) -> Set:
-    ranges = [_control(server.port) for one in behind for server in one.servers]
-    ranges += [one.virtual.passive_ports for one in behind]
+def _real_ports(pools: Sequence[FamilyPool]) -> Set:
+    ranges = [_control(server.port) for pool in pools for server in pool.servers]
+    ranges += [pool.virtual.passive_ports for pool in pools]
     return Set(
         name="real_ports",
         type="inet_service",
         flags=("interval",),
-        elements={format_ports(each): "" for each in united(ranges)},
+        elements={format_ports(port_range): "" for port_range in united(ranges)},
         purpose="Ports that real servers answer clients from.",
     )
 
 
-def verdicts_of(behind: Sequence[Behind]) -> Iterator[Set]:
+def verdicts_of(pools: Sequence[FamilyPool]) -> Iterator[Set]:
     """Who gets no new sessions, and why: what the next director that starts goes on with."""
     for family in FAMILIES:
         here = [
-            (one, server, offer)
-            for one in behind
-            if one.family is family
-            for server, offer in zip(one.servers, one.offers, strict=True)
+            (pool, server, offer)
+            for pool in pools
+            if pool.family is family
+            for server, offer in zip(pool.servers, pool.offers, strict=True)
             if offer.drained or not offer.weight
         ]
         yield Set(
             name=f"withheld_{family.suffix}",
             type=f"{family.type} . inet_service . {family.type}",
             elements={
-                verdict_key(one, server): "" for one, server, offer in here if server.weight and not offer.weight
+                verdict_key(pool, server): "" for pool, server, offer in here if server.weight and not offer.weight
             },
             purpose="Virtual server and real server that gets no new sessions from it: no rule looks here.",
         )
         yield Set(
             name=f"drained_{family.suffix}",
             type=f"{family.type} . inet_service . {family.type}",
-            elements={verdict_key(one, server): "" for one, server, offer in here if offer.drained},
+            elements={verdict_key(pool, server): "" for pool, server, offer in here if offer.drained},
             purpose="Those that the operator drains: no rule looks here.",
         )
 
 
-def verdict_key(one: Behind, server: RealServer) -> str:
+def verdict_key(pool: FamilyPool, server: RealServer) -> str:
     """A real server behind one virtual server."""
-    return f"{endpoint_key(one)} . {server.address}"
+    return f"{endpoint_key(pool)} . {server.address}"
 
 
-def endpoint_key(one: Behind) -> str:
+def endpoint_key(pool: FamilyPool) -> str:
     """Where clients connect to."""
-    return f"{one.address} . {one.virtual.port}"
+    return f"{pool.address} . {pool.virtual.port}"
 
 
-def served_key(mark: int, virtual: VirtualServer) -> str:
+def session_key(mark: int, virtual: VirtualServer) -> str:
     """A real server, by its mark, behind one virtual server."""
     return f"{format_mark(mark)} . {virtual.port}"
 
@@ -266,12 +268,12 @@ def _control(port: int) -> PortRange:
     return PortRange(max(1, port - 1), port)
 
 
-def helped_of(behind: Sequence[Behind]) -> Iterator[Set]:
+def helped_of(pools: Sequence[FamilyPool]) -> Iterator[Set]:
     """The control connections that the kernel's helper reads."""
     for family in FAMILIES:
         yield Set(
             name=f"helped_{family.suffix}",
             type=f"{family.type} . inet_service",
-            elements={endpoint_key(one): "" for one in behind if one.family is family},
+            elements={endpoint_key(pool): "" for pool in pools if pool.family is family},
             purpose="Where control connections are made to that the kernel's helper reads.",
         )

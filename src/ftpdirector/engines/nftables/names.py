@@ -22,11 +22,11 @@ class Family:
     suffix: str
 
 
-SERVED: Final = "served"
-MADE: Final = "made"
+SESSIONS: Final = "sessions"
+ACCEPTED: Final = "accepted"
 REFUSED: Final = "refused"
-DOWN: Final = "down"
-UP: Final = "up"
+BYTES_TO_CLIENTS: Final = "bytes_to_clients"
+BYTES_TO_SERVERS: Final = "bytes_to_servers"
 """The sets that count: all but the first have one a family."""
 
 IPV4: Final = Family(4, "ip", "ipv4_addr", "v4")
@@ -65,13 +65,13 @@ def format_ports(ports: PortRange) -> str:
 def united(ranges: Iterable[PortRange]) -> Iterator[PortRange]:
     """The same ports in ranges that neither overlap nor touch, in order: the kernel refuses others in one set."""
     pending: PortRange | None = None
-    for one in sorted(ranges, key=lambda each: (each.first, each.last)):
+    for port_range in sorted(ranges, key=lambda port_range: (port_range.first, port_range.last)):
         if pending is None:
-            pending = one
-        elif one.first <= pending.last + 1:
-            pending = PortRange(pending.first, max(pending.last, one.last))
+            pending = port_range
+        elif port_range.first <= pending.last + 1:
+            pending = PortRange(pending.first, max(pending.last, port_range.last))
         else:
             yield pending
-            pending = one
+            pending = port_range
     if pending is not None:
         yield pending

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ftpdirector.engines.nftables.marks import DATA_BIT, format_mark
-from ftpdirector.engines.nftables.names import MADE, Family, family_of, network_of_client
+from ftpdirector.engines.nftables.names import ACCEPTED, Family, family_of, network_of_client
 from ftpdirector.engines.nftables.tables import hashed, interleaved, maglev
 from ftpdirector.model import IPAddress, Placement, RealServer, VirtualServer
 from ftpdirector.nft.objects import Chain, Rule, Set
@@ -28,7 +28,7 @@ _SEED: Final = "0x00667470"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Behind:
+class FamilyPool:
     """A virtual address and the real servers of its family: their marks, and their weights as offered now."""
 
     virtual: VirtualServer
@@ -50,9 +50,9 @@ class Behind:
         return f"persistent_{self.persistent}_{self.family.suffix}"
 
     @property
-    def spoke(self) -> str:
+    def last_command(self) -> str:
         """The name of its map of who spoke last."""
-        return f"spoke_{self.persistent}_{self.family.suffix}"
+        return f"last_command_{self.persistent}_{self.family.suffix}"
 
     @property
     def is_persistent(self) -> bool:
@@ -83,64 +83,66 @@ class Behind:
                 fill = hashed if scheduler == "sh" else maglev
                 names = [str(server.address) for server in self.servers]
                 weights = [0 if server.sorry else server.weight for server in self.servers]
-                return fill(names, weights, [one.weight for one in offers])
+                return fill(names, weights, [offer.weight for offer in offers])
             case "rr":
-                return interleaved(tuple(min(1, one.weight) for one in offers))
-            case "lc" if all(one.share is None for one in offers):
-                return interleaved(tuple(min(1, one.weight) for one in offers))
+                return interleaved(tuple(min(1, offer.weight) for offer in offers))
+            case "lc" if all(offer.share is None for offer in offers):
+                return interleaved(tuple(min(1, offer.weight) for offer in offers))
             case _:
-                shares = interleaved(tuple(_share(one) for one in offers))
-                return shares or interleaved(tuple(one.weight for one in offers))
+                shares = interleaved(tuple(_share(offer) for offer in offers))
+                return shares or interleaved(tuple(offer.weight for offer in offers))
 
 
 def _share(offer: Offer) -> int:
     return 0 if not offer.weight else offer.weight if offer.share is None else offer.share
 
 
-def sets_of(one: Behind) -> Iterator[Set]:
+def sets_of(pool: FamilyPool) -> Iterator[Set]:
     """Its maps."""
     yield Set(
-        name=one.named("offered"),
-        type=f"mark : {one.family.type} . inet_service",
+        name=pool.named("offered"),
+        type=f"mark : {pool.family.type} . inet_service",
         elements={
             format_mark(mark): f"{server.address} . {server.port}"
-            for mark, server, offer in zip(one.marks, one.servers, one.taking, strict=True)
+            for mark, server, offer in zip(pool.marks, pool.servers, pool.taking, strict=True)
             if offer.weight
         },
         purpose="Real servers that take new sessions.",
     )
     yield Set(
-        name=one.named("schedule"),
+        name=pool.named("schedule"),
         type=_SLOT_TYPE,
         typeof=True,
-        elements={str(slot): format_mark(one.marks[place]) for slot, place in enumerate(one.slots)},
-        purpose=f"Whose turn it is, by scheduler {one.virtual.scheduler}.",
+        elements={str(slot): format_mark(pool.marks[place]) for slot, place in enumerate(pool.slots)},
+        purpose=f"Whose turn it is, by scheduler {pool.virtual.scheduler}.",
     )
-    if one.is_persistent and one.owns_persistence:
-        yield _of_networks(one, one.persistence, "The real server that a client network keeps.")
-    if one.is_found_by_persistence:
-        yield _of_networks(one, one.spoke, "The real server that a client network gave its last command to.")
+    if pool.is_persistent and pool.owns_persistence:
+        yield _map_of_networks(pool, pool.persistence, "The real server that a client network keeps.")
+    if pool.is_found_by_persistence:
+        yield _map_of_networks(
+            pool, pool.last_command, "The real server that a client network gave its last command to."
+        )
 
 
-def _of_networks(one: Behind, name: str, purpose: str) -> Set:
+def _map_of_networks(pool: FamilyPool, name: str, purpose: str) -> Set:
     return Set(
         name=name,
-        type=f"{one.family.type} : mark",
+        type=f"{pool.family.type} : mark",
         size=_MOST_PERSISTENT,
         flags=("dynamic", "timeout"),
         purpose=purpose,
     )
 
 
-def chains_of(virtual: VirtualServer, behind: Sequence[Behind]) -> Iterator[Chain]:
+def chains_of(virtual: VirtualServer, pools: Sequence[FamilyPool]) -> Iterator[Chain]:
     """Its chains, those that others call first."""
     yield Chain(name=f"limits_{virtual.name}", rules=tuple(_limits(virtual)), purpose="A new control connection.")
-    for one in behind:
-        if one.virtual is virtual:
-            yield Chain(name=one.named("control"), rules=tuple(_choose(one)))
-            yield Chain(name=one.named("session"), rules=tuple(_session(one)))
-            if one.is_found_by_persistence:
-                yield Chain(name=one.named("passive"), rules=tuple(_data_by_persistence(one)))
+    for pool in pools:
+        if pool.virtual is virtual:
+            yield Chain(name=pool.named("control"), rules=tuple(_choose(pool)))
+            yield Chain(name=pool.named("session"), rules=tuple(_session(pool)))
+            if pool.is_found_by_persistence:
+                yield Chain(name=pool.named("passive"), rules=tuple(_data_by_persistence(pool)))
 
 
 def _limits(virtual: VirtualServer) -> Iterator[Rule]:
@@ -154,24 +156,24 @@ def _limits(virtual: VirtualServer) -> Iterator[Rule]:
         yield Rule(f"meta l4proto tcp ct count over {virtual.max_sessions} goto above_limit")
     for family in families:
         yield Rule(
-            f"meta l4proto tcp ct original {family.word} daddr . ct original proto-dst @{MADE}_{family.suffix}",
+            f"meta l4proto tcp ct original {family.word} daddr . ct original proto-dst @{ACCEPTED}_{family.suffix}",
             "Counted." if family is families[0] else "",
         )
-    yield Rule("meta l4proto tcp ct mark . ct original proto-dst @served")
+    yield Rule("meta l4proto tcp ct mark . ct original proto-dst @sessions")
 
 
-def _choose(one: Behind) -> Iterator[Rule]:
-    if not one.slots:
+def _choose(pool: FamilyPool) -> Iterator[Rule]:
+    if not pool.slots:
         return
-    family, client = one.family.word, network_of_client(one.virtual, one.family)
-    go = f"meta l4proto tcp dnat {family} to ct mark map @{one.named('offered')}"
-    if one.is_persistent:
-        yield Rule(f"ct mark set {client} map @{one.persistence}", "The client's network keeps its real server,")
+    family, client = pool.family.word, network_of_client(pool.virtual, pool.family)
+    go = f"meta l4proto tcp dnat {family} to ct mark map @{pool.named('offered')}"
+    if pool.is_persistent:
+        yield Rule(f"ct mark set {client} map @{pool.persistence}", "The client's network keeps its real server,")
         yield Rule(go, "as long as that one takes new sessions.")
-        yield Rule(f"delete @{one.persistence} {{ {client} : ct mark }}")
-    keep = f"update @{one.persistence} {{ {client} timeout {_timeout_s(one)}s : ct mark }}"
-    turn = f"ct mark set {_turn(one)} map @{one.named('schedule')}"
-    if one.is_persistent:
+        yield Rule(f"delete @{pool.persistence} {{ {client} : ct mark }}")
+    keep = f"update @{pool.persistence} {{ {client} timeout {_timeout_s(pool)}s : ct mark }}"
+    turn = f"ct mark set {_turn(pool)} map @{pool.named('schedule')}"
+    if pool.is_persistent:
         yield Rule(turn)
         yield Rule(keep)
         yield Rule(go)
@@ -179,44 +181,44 @@ def _choose(one: Behind) -> Iterator[Rule]:
         yield Rule(f"{turn} {go}")
 
 
-def _turn(one: Behind) -> str:
-    match one.virtual.scheduler:
+def _turn(pool: FamilyPool) -> str:
+    match pool.virtual.scheduler:
         case "sh" | "mh":
-            return f"jhash {one.family.word} saddr mod {len(one.slots)} seed {_SEED}"
+            return f"jhash {pool.family.word} saddr mod {len(pool.slots)} seed {_SEED}"
         case _:
-            return f"numgen inc mod {len(one.slots)}"
+            return f"numgen inc mod {len(pool.slots)}"
 
 
-def _session(one: Behind) -> Iterator[Rule]:
-    family, client = one.family, network_of_client(one.virtual, one.family)
-    idle_s = max(_SHORTEST_S, round(one.virtual.idle_timeout_s))
+def _session(pool: FamilyPool) -> Iterator[Rule]:
+    family, client = pool.family, network_of_client(pool.virtual, pool.family)
+    idle_s = max(_SHORTEST_S, round(pool.virtual.idle_timeout_s))
     # An address that a SYN alone names may be anyone's, who may answer by a reset: only who has agreed is let in.
     known = "tcp flags & (syn | rst) == 0 ct state established ct direction original"
-    yield Rule(f"ct state new jump limits_{one.virtual.name}")
+    yield Rule(f"ct state new jump limits_{pool.virtual.name}")
     yield Rule(
         f"{known} update @admitted_{family.suffix} {{ {family.word} saddr . {family.word} daddr timeout {idle_s}s }}",
         "The client may open data connections to this real server, and this real server to it.",
     )
-    if not one.is_persistent:
+    if not pool.is_persistent:
         return
-    yield Rule(f"{known} update @{one.persistence} {{ {client} timeout {_timeout_s(one)}s : ct mark }}")
-    if one.virtual.placement is Placement.PERSISTENCE:
+    yield Rule(f"{known} update @{pool.persistence} {{ {client} timeout {_timeout_s(pool)}s : ct mark }}")
+    if pool.virtual.placement is Placement.PERSISTENCE:
         # An update renews an entry and does not change it: it has to go first.
         commands = "tcp flags & (syn | psh) == psh ct state established ct direction original"
         yield Rule(
-            f"{commands} delete @{one.spoke} {{ {client} : ct mark }}",
+            f"{commands} delete @{pool.last_command} {{ {client} : ct mark }}",
             "The next data connection of this network belongs to the session that gave the last command.",
         )
-        yield Rule(f"{commands} update @{one.spoke} {{ {client} timeout {_timeout_s(one)}s : ct mark }}")
+        yield Rule(f"{commands} update @{pool.last_command} {{ {client} timeout {_timeout_s(pool)}s : ct mark }}")
 
 
-def _timeout_s(one: Behind) -> int:
-    return max(1, round(one.virtual.persistence_timeout_s))
+def _timeout_s(pool: FamilyPool) -> int:
+    return max(1, round(pool.virtual.persistence_timeout_s))
 
 
-def _data_by_persistence(one: Behind) -> Iterator[Rule]:
-    client, family = network_of_client(one.virtual, one.family), one.family
-    for known in (one.spoke, one.persistence):
+def _data_by_persistence(pool: FamilyPool) -> Iterator[Rule]:
+    client, family = network_of_client(pool.virtual, pool.family), pool.family
+    for known in (pool.last_command, pool.persistence):
         yield Rule(
             f"ct mark set {client} map @{known} ct mark set ct mark | {format_mark(DATA_BIT)} "
             f"dnat {family.word} to ct mark map @server_{family.suffix}"

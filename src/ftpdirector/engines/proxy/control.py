@@ -11,8 +11,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from ftpdirector.engines.proxy.alarms import Alarm
+from ftpdirector.engines.proxy.closing import ESTABLISHED, tcp_state
 from ftpdirector.engines.proxy.data import DataConnections
+from ftpdirector.engines.proxy.ports import reset
 from ftpdirector.engines.proxy.readiness import FAILED, READABLE, WRITABLE
+from ftpdirector.engines.proxy.shortage import OWN_ERROR_TEXTS
 from ftpdirector.errors import HostError
 from ftpdirector.ftp.actions import (
     Action,
@@ -62,6 +66,11 @@ class ControlConnection:
         self._events = READABLE
         self._ended = False
 
+    @property
+    def gone(self) -> bool:
+        """Whether the peer ended its side."""
+        return self._ended
+
     def watch(self) -> None:
         """Begin to read."""
         self._link.engine.readiness.watch(self.sock.fileno(), READABLE, self)
@@ -75,8 +84,7 @@ class ControlConnection:
             return
         if self._ended:
             if events & FAILED:
-                # It had said FIN, now it is gone for good: nobody is left to be told anything.
-                link.abandon("the client is gone" if self.side is Side.CLIENT else "the real server is gone")
+                self._gone()
         elif self._events & READABLE or events & FAILED:
             self.read()
 
@@ -93,11 +101,39 @@ class ControlConnection:
         if data:
             self._link.bytes_arrived(self.side, data)
         else:
-            self._ended = True
-            self._link.lost(self.side)
-            if not self._link.ended:
-                self.choose_events()
+            self._lose()
         return bool(data)
+
+    def look(self) -> None:
+        """Is the peer still there? Read what came; FIN may stand behind more than is read at a time."""
+        link = self._link
+        for _ in range(_DRAIN_READS):
+            if link.ended or not self.read():
+                return
+        if not link.ended and tcp_state(self.sock) != ESTABLISHED:
+            self._lose()
+
+    def dismiss(self) -> None:
+        """The session has ended: without the circle of references no collector of garbage is needed."""
+        del self._link
+
+    def _gone(self) -> None:
+        """It had said FIN, now it is gone for good: nobody is left to be told anything, but a file may still be whole.
+
+        The session goes on behind a FIN only if the client had said QUIT, or the real server its 2xx.
+        """
+        link = self._link
+        if link.session.transferring:
+            link.engine.readiness.forget(self.sock.fileno())
+        else:
+            link.abandon("the client is gone" if self.side is Side.CLIENT else "the real server is gone")
+
+    def _lose(self) -> None:
+        link = self._link
+        self._ended = True
+        link.lost(self.side)
+        if not link.ended:
+            self.choose_events()
 
     def write(self, data: bytes, *, urgent: bool = False) -> None:
         """Send, or hold what the kernel does not take. A failure shows when reading, which tells it once."""
@@ -141,6 +177,7 @@ class Link:
         "_client",
         "_data",
         "_due",
+        "_grace",
         "_paused",
         "_server",
         "_transfer_s",
@@ -149,6 +186,7 @@ class Link:
         "client",
         "client_text",
         "command_s",
+        "counted",
         "ended",
         "engine",
         "number",
@@ -185,6 +223,7 @@ class Link:
             refused=behind.refused,
         )
         self.ended = False
+        self.counted = ""
         self.user = ""
         self.transfers = 0
         self.opened_s = self.active_s = engine.now_s
@@ -195,6 +234,7 @@ class Link:
         self._paused = False
         self._due: deque[Action] | None = None
         self._data: DataConnections | None = None
+        self._grace: Alarm | None = None
         self._client = ControlConnection(self, sockets[0], Side.CLIENT)
         self._server = ControlConnection(self, sockets[1], Side.SERVER)
 
@@ -266,7 +306,7 @@ class Link:
 
     def server_data_failed(self, text: str) -> None:
         """See `Observer`."""
-        self.behind.failed("data_connect")
+        self.behind.failed("shortage" if text in OWN_ERROR_TEXTS else "data_connect")
         self.do(self.session.server_data_failed(text))
 
     def data_moves(self) -> None:
@@ -276,17 +316,29 @@ class Link:
     def data_ended(self, direction: Direction) -> None:
         """See `Observer`.
 
-        A client killed in mid-upload ends its data connection with a clean FIN. The kernel closes its descriptors in
-        order, the control connection first; so the FIN there, if it is a killed client, has arrived too: look before
-        the real server is told that the file is whole.
+        A client killed in mid-upload ends its data connection with a clean FIN, just as one that has sent all. What
+        tells them apart is the control connection, which the kernel closes in the same breath. Nothing promises an
+        order: Linux 6.18 closes the higher descriptor first, and that is the data connection of nearly every client.
+        So the real server's FIN waits for `upload_grace`, and the control connection is looked at before and after.
         """
-        if direction is Direction.UPLOAD:
-            for _ in range(_DRAIN_READS):
-                if self.ended or not self._client.read():
-                    break
-            if self.ended:
-                return
-        self.do(self.session.data_ended(direction))
+        if direction is not Direction.UPLOAD:
+            self.do(self.session.data_ended(direction))
+            return
+        self._client.look()
+        if not self.ended:
+            self._cancel_grace()
+            self._grace = self.engine.alarms.after(self.behind.virtual.timeouts.upload_grace_s, self._grace_over)
+
+    def _grace_over(self) -> None:
+        self._grace = None
+        self._client.look()
+        if not self.ended:
+            self.do(self.session.data_ended(Direction.UPLOAD))
+
+    def _cancel_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
 
     def data_broken(self, side: Side, text: str) -> None:
         """See `Observer`."""
@@ -303,10 +355,10 @@ class Link:
             return
         self._busy = True
         try:
-            for action in actions:
-                self._carry_out(action)
+            self._carry_out_all(actions)
             while self._due:
-                self._carry_out(self._due.popleft())
+                due, self._due = self._due, None
+                self._carry_out_all(due)
         except Exception as bug:  # noqa: BLE001  one session's bug must not end the others, nor leave its client waiting
             self.engine.log.error("bug", session=self.number, client=self.client_text, error=repr(bug))
             self._end("a bug in the director")
@@ -318,6 +370,22 @@ class Link:
         if self.session.reading_client is self._paused:
             self._paused = not self._paused
             self._client.choose_events()
+
+    def _carry_out_all(self, actions: Sequence[Action]) -> None:
+        """In order; what the client is told in one breath is one segment."""
+        said: list[bytes] = []
+        for action in actions:
+            if isinstance(action, ToClient):
+                said.append(action.data)
+                continue
+            self._say(said)
+            self._carry_out(action)
+        self._say(said)
+
+    def _say(self, said: list[bytes]) -> None:
+        if said and not self.ended:
+            self._client.write(said[0] if len(said) == 1 else b"".join(said))
+        said.clear()
 
     def _carry_out(self, action: Action) -> None:
         if self.ended:
@@ -340,9 +408,9 @@ class Link:
             case StopWaiting():
                 self.wait_until_s = 0.0
             case FinishClientData():
-                self._if_data(lambda data: data.finish(Side.CLIENT))
+                self._if_data(lambda data: data.finish(Side.CLIENT, self.behind.virtual.idle_timeout_s))
             case FinishServerData():
-                self._if_data(lambda data: data.finish(Side.SERVER))
+                self._if_data(lambda data: data.finish(Side.SERVER, self.behind.virtual.idle_timeout_s))
             case DropClientData():
                 self._if_data(lambda data: data.drop(Side.CLIENT))
             case DropServerData():
@@ -373,15 +441,20 @@ class Link:
         if self._data is not None:
             do(self._data)
             if self._data.idle and not self._data.moved:
-                self._data = None  # An idle session keeps nothing of its transfers.
+                self._forget_data()  # An idle session keeps nothing of its transfers.
+
+    def _forget_data(self) -> None:
+        data, self._data = self._data, None
+        if data is not None:
+            data.dismiss()
 
     def _listen(self) -> None:
-        pool = self.engine.port_pool(self.virtual.address, self.behind.virtual.passive_ports)
+        address, ports = self.virtual.address, self.behind.virtual.passive_ports
         client = self.client_text
         try:
-            port = self._data_connections().lease(lambda took: pool.lease(client, took))
+            port = self._data_connections().lease(lambda took: self.engine.lease(address, ports, client, took))
         except HostError as error:
-            self.engine.log.warning("no data port", session=self.number, client=client, reason=str(error))
+            self.engine.no_data_port(self, str(error))
             self.do(self.session.listen_failed(str(error)))
             return
         self.do(self.session.listening(Endpoint(self.virtual.address, port)))
@@ -396,11 +469,12 @@ class Link:
         self.do(self.session.listening_for_server(endpoint))
 
     def _transfer_ended(self, ended: TransferEnded) -> None:
+        self._cancel_grace()
         moved = 0
         if self._data is not None:
             moved = self._data.take_moved()
             if self._data.idle:
-                self._data = None
+                self._forget_data()
         self.transfers += 1
         self.engine.transfer_ended(self, ended, moved, self._transfer_s)
         self._transfer_s = 0.0
@@ -410,10 +484,18 @@ class Link:
             return
         self.ended = True
         self.wait_until_s = 0.0
+        self._cancel_grace()
         if self._data is not None:
             self._data.close()
-            self._data = None
+            self._forget_data()
         engine = self.engine
+        engine.closings.close(self._client.sock, engine.now_s, self._client.held)
+        if self._client.gone and not self.user:
+            # Nothing can be lost before a login, and a close from this side would keep an ephemeral port for a minute.
+            engine.readiness.closing(self._server.sock.fileno())
+            reset(self._server.sock)
+        else:
+            engine.closings.close(self._server.sock, engine.now_s, self._server.held)
         for control in (self._client, self._server):
-            engine.closings.close(control.sock, engine.now_s, control.held)
+            control.dismiss()
         engine.link_ended(self, reason)

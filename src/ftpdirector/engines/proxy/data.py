@@ -1,7 +1,9 @@
 """The two data connections of a session: opened in either way, joined for a transfer, finished or reset.
 
-The sender's FIN is answered at once; the receiver hears FIN only from `finish`, and RST from `drop`. What happens is
-told to an `Observer`, in the words of `ftpdirector.ftp.session.Session`. This module knows no command and no reply.
+The sender's FIN is answered at once; the receiver hears FIN only from `finish`, and RST from `drop`. RST is also what
+either hears when this process dies: every socket is set to be reset on close from the moment it stands, until a finish
+was decided or a sender's FIN is answered. What happens is told to an `Observer`, in the words of
+`ftpdirector.ftp.session.Session`. This module knows no command and no reply.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from ftpdirector.engines.proxy.closing import Closings
-from ftpdirector.engines.proxy.ports import IP_FREEBIND, Lease, family_of, reset
+from ftpdirector.engines.proxy.closing import Closings, finish_on_close, reset_on_close
+from ftpdirector.engines.proxy.ports import IP_FREEBIND, NO_DESCRIPTOR_LEFT, Lease, family_of, reset
 from ftpdirector.engines.proxy.readiness import EVERY_EDGE, READABLE, Readiness
 from ftpdirector.engines.proxy.relay import Flow, PipePool, Progress
 from ftpdirector.ftp.actions import Direction
@@ -88,7 +90,7 @@ class _End:
         except OSError:
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
-                self.close()
+                self._close()
                 self.data.tell_failed(self.side, os.strerror(code))
             return
         self.connecting = False
@@ -96,6 +98,7 @@ class _End:
 
     def took(self, sock: socket.socket) -> None:
         """A connection was accepted for this side."""
+        reset_on_close(sock)
         sock.settimeout(0)
         self.lease = None
         self.listener = None
@@ -118,17 +121,22 @@ class _End:
         return sock
 
     def close(self) -> None:
+        """Answer the peer's FIN with ours."""
+        if self.sock is not None:
+            finish_on_close(self.sock)
+            self._close()
+
+    def reset(self) -> None:
+        """RST; a sender whose FIN was answered with FIN alone (`Direction.BOTH`) has heard all there is."""
+        self.release()
+        if self.sock is not None:
+            self._close()
+
+    def _close(self) -> None:
         sock = self.take()
         if sock is not None:
             self.data.ground.readiness.closing(sock.fileno())
             sock.close()
-
-    def reset(self) -> None:
-        self.release()
-        sock = self.take()
-        if sock is not None:
-            self.data.ground.readiness.closing(sock.fileno())
-            reset(sock)
 
 
 class _ServerListener:
@@ -145,7 +153,10 @@ class _ServerListener:
     def ready(self, events: int) -> None:  # noqa: ARG002  accept tells more
         try:
             sock, peer = self.sock.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR_LEFT:
+                # The connection stays in the queue: to be told of it again and again would keep a core busy.
+                self._end.data.ground.readiness.rest(self.sock.fileno(), self)
             return
         if peer[0] != self._peer:
             reset(sock)
@@ -229,13 +240,13 @@ class DataConnections:
         self._direction = direction
         self._join()
 
-    def finish(self, side: Side) -> None:
-        """FIN behind the last byte, then close."""
+    def finish(self, side: Side, patience_s: float) -> None:
+        """FIN behind the last byte, then close once the peer has acknowledged all, or nothing for `patience_s`."""
         end = self._end(side)
         end.release()
         sock = end.take()
         if sock is not None:
-            self.ground.closings.close(sock, self.ground.now_s)
+            self.ground.closings.finish(sock, self.ground.now_s, patience_s)
         self._unjoin()
 
     def drop(self, side: Side) -> None:
@@ -247,6 +258,10 @@ class DataConnections:
         """RST on both sides."""
         self.drop(Side.CLIENT)
         self.drop(Side.SERVER)
+
+    def dismiss(self) -> None:
+        """Nobody needs this any more: without the circle of references no collector of garbage is needed either."""
+        del self._client.data, self._server.data
 
     def pump(self, end: _End, events: int) -> None:
         """A side may be readable, writable or broken."""
@@ -317,6 +332,7 @@ class DataConnections:
         """Answer the sender's FIN at once; it may wait for that before it says 226."""
         if self._direction is Direction.BOTH:
             if end.sock is not None:
+                finish_on_close(end.sock)
                 with contextlib.suppress(OSError):
                     end.sock.shutdown(socket.SHUT_WR)
             return
@@ -411,6 +427,7 @@ def _connect_from(peer: Endpoint, source: IPAddress, source_port: int) -> socket
 
 def _connect(address: IPAddress, text: str, port: int, source: IPAddress | None, source_port: int) -> socket.socket:
     sock = socket.socket(family_of(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    reset_on_close(sock)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source is not None:

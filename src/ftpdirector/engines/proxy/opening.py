@@ -1,22 +1,26 @@
 """From an accepted client to a real server's greeting; the client sees nothing of the servers that were tried in vain.
 
-The client is not read meanwhile: what it sends early stays in the kernel, bounded by its receive buffer.
+A real server that is slow to greet is not given up for that: others are tried beside it, and the first that greets has
+the client (as in RFC 8305, "Happy Eyeballs"). The client is not read meanwhile: what it sends early stays in the
+kernel, bounded by its receive buffer; only that it leaves is noticed.
 This module knows no command, and of replies only the greeting.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
 from typing import TYPE_CHECKING, Final
 
 from ftpdirector.engines.proxy.control import READ_BYTES
-from ftpdirector.engines.proxy.ports import family_of
+from ftpdirector.engines.proxy.ports import NO_DESCRIPTOR_LEFT, family_of, reset
 from ftpdirector.engines.proxy.proxyheader import proxy_header
-from ftpdirector.engines.proxy.readiness import READABLE, WRITABLE
+from ftpdirector.engines.proxy.readiness import CLIENT_LEAVES, FAILED, READABLE, WRITABLE
+from ftpdirector.engines.proxy.shortage import OWN_ERRORS
 from ftpdirector.errors import ProtocolError
-from ftpdirector.ftp.replies import ReplyReader
+from ftpdirector.ftp.replies import LARGEST_REPLY_BYTES, ReplyReader
 from ftpdirector.model import Endpoint, VirtualServer
 
 if TYPE_CHECKING:
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 """Seconds, seconds, times: a NAT on the way must not forget an idle control connection in a long transfer."""
+_ATTEMPTS_AT_MOST: Final = 4
+"""Real servers that one client waits for at a time: each is a descriptor, and a session there."""
 
 
 def prepare_control(sock: socket.socket) -> None:
@@ -38,13 +44,124 @@ def prepare_control(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+class _Attempt:
+    """One real server that was asked for a session and has not answered yet."""
+
+    __slots__ = ("_greeting", "_header", "_opening", "_reader", "begun_s", "behind", "due_s", "sock")
+
+    def __init__(self, opening: Opening, behind: Behind) -> None:
+        """Counted as a session of the real server from now on. Raises `OSError` when no socket can be had."""
+        self._opening = opening
+        self.behind = behind
+        server, virtual_server = behind.server, opening.virtual_server
+        self.sock = socket.socket(family_of(server.address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._reader = ReplyReader()
+        self._greeting = b""
+        self._header = b""
+        self.begun_s = opening.engine.clock.monotonic_s()
+        self.due_s = self.begun_s + virtual_server.timeouts.connect_s
+        behind.count(1)
+
+    def connect(self) -> None:
+        """Begin. Raises `OSError` when that fails at once."""
+        opening, behind = self._opening, self.behind
+        prepare_control(self.sock)
+        code = self.sock.connect_ex((behind.text, behind.server.port))
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, os.strerror(code))
+        self._header = proxy_header(opening.virtual_server.proxy_protocol, opening.client, opening.virtual)
+        events = READABLE | WRITABLE if self._header else READABLE
+        opening.engine.readiness.watch(self.sock.fileno(), events, self)
+
+    def ready(self, events: int) -> None:
+        """The real server connected, greeted or failed."""
+        if self.sock.fileno() < 0 or (self._header and not self._send_header(events)):
+            return
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._broken(error)
+            return
+        if data:
+            self._read(data)
+        else:
+            self._opening.failed(self, "closed", "closed the connection before its greeting")
+
+    def tick(self, now_s: float) -> None:
+        """About once a second: a real server that says nothing is given up."""
+        if now_s < self.due_s:
+            return
+        greeting_due_s = self.begun_s + self._opening.virtual_server.timeouts.greeting_s
+        if not self._is_connected():
+            self._opening.failed(self, "connect", "no answer in time")
+        elif now_s < greeting_due_s:
+            self.due_s = greeting_due_s
+        else:
+            self._opening.failed(self, "greeting", "no greeting in time")
+
+    def end(self) -> None:
+        """Give the real server up; by RST, which leaves no ephemeral port in TIME_WAIT here."""
+        self._opening.engine.readiness.closing(self.sock.fileno())
+        reset(self.sock)
+        self.behind.count(-1)
+
+    def _send_header(self, events: int) -> bool:
+        """Whether all of it is sent; it fits the empty send buffer in one piece, or the connection failed."""
+        if not events & WRITABLE:
+            return False
+        try:
+            self.sock.send(self._header)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._broken(error)
+            return False
+        self._header = b""
+        self._opening.engine.readiness.watch(self.sock.fileno(), READABLE, self)
+        return True
+
+    def _read(self, data: bytes) -> None:
+        self._greeting += data
+        try:
+            replies = self._reader.feed(data)
+            if len(self._greeting) > LARGEST_REPLY_BYTES:
+                raise ProtocolError("The real server's greeting does not end", reply_code=421)
+        except ProtocolError as error:
+            self._opening.failed(self, "greeting", str(error))
+            return
+        for reply in replies:
+            if 200 <= reply.code < 300:
+                self._opening.greeted(self, self._greeting)
+                return
+            if reply.code == 421:
+                self._opening.failed(self, "full", "greeted with 421")
+                return
+            if reply.code >= 400:
+                self._opening.failed(self, "greeting", f"greeted with {reply.code}")
+                return
+            # 120: ready in so many minutes (RFC 959 section 5.4). A second reply follows.
+
+    def _broken(self, error: OSError) -> None:
+        """A server that is full may accept and close at once; behind a PROXY header that it did not read, by RST."""
+        cause = "closed" if error.errno in (errno.ECONNRESET, errno.EPIPE) else "connect"
+        self._opening.failed(self, cause, error.strerror or str(error))
+
+    def _is_connected(self) -> bool:
+        try:
+            self.sock.getpeername()
+        except OSError:
+            return False
+        return True
+
+
 class Opening:
     """A client that waits for a real server."""
 
     __slots__ = (
-        "_begun_s",
-        "_behind", "_greeting", "_header", "_reader", "_sock", "_tried", "client", "client_sock", "client_text",
-        "due_s", "engine", "number", "virtual", "virtual_server",
+        "_attempts", "_ended", "_tried", "_watch", "client", "client_sock", "client_text", "counted", "engine",
+        "number", "virtual", "virtual_server",
     )  # fmt: skip
 
     def __init__(
@@ -56,8 +173,9 @@ class Opening:
         client: Endpoint,
         client_text: str,
         virtual: Endpoint,
+        counted: str,
     ) -> None:
-        """A client that passed the limits; `start` tries the first real server."""
+        """A client that was counted in as `counted`; `start` tries the first real server."""
         self.engine = engine
         self.virtual_server = virtual_server
         self.number = number
@@ -65,147 +183,123 @@ class Opening:
         self.client = client
         self.client_text = client_text
         self.virtual = virtual
-        self.due_s = 0.0
-        self._begun_s = 0.0
+        self.counted = counted
         self._tried: frozenset[str] = frozenset()
-        self._behind: Behind | None = None
-        self._sock: socket.socket | None = None
-        self._reader = ReplyReader()
-        self._greeting = b""
-        self._header = b""
+        self._attempts: list[_Attempt] = []
+        self._watch: asyncio.TimerHandle | None = None
+        self._ended = False
 
     def start(self) -> None:
-        """Try the next real server, or give up."""
-        while True:
-            behind = self.engine.pick(self.virtual_server, self.client.address, self._tried)
-            if behind is None:
-                self.engine.opening_ended(self)
-                self.engine.refuse(self, "none_left", "No server is available for this address now, try again later.")
-                return
-            self._tried |= {behind.server.name}
-            self._behind = behind
-            self._reader = ReplyReader()
-            self._greeting = b""
-            code = self._connect(behind)
-            if code in (0, errno.EINPROGRESS):
-                return
-            self._failed("connect", os.strerror(code))
+        """Try the first real server, unless the client left while it waited in the queue."""
+        if self._has_left():
+            self._leave()
+            return
+        self.engine.readiness.watch(self.client_sock.fileno(), CLIENT_LEAVES, self)
+        self._watch = self.engine.later(self.engine.timing.beside_s, self._slow)
+        self._try_next()
 
     def ready(self, events: int) -> None:
-        """The real server connected, greeted or failed."""
-        sock = self._sock
-        if sock is None:
+        """The client's connection ended, or its sending half did."""
+        if self._ended:
             return
-        if self._header and not self._send_header(sock, events):
-            return
-        try:
-            data = sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._next("connect", error.strerror or str(error))
-            return
-        if not data:
-            self._next("greeting", "closed before its greeting")
-            return
-        self._read(data)
+        if events & FAILED or self._has_left():
+            self._leave()
+        else:
+            # It said FIN behind commands, and may still want their answers; told once is enough.
+            self.engine.readiness.watch(self.client_sock.fileno(), 0, self)
 
     def tick(self, now_s: float) -> None:
-        """About once a second: a real server that says nothing is given up."""
-        if self._sock is None or now_s < self.due_s:
-            return
-        if not self._is_connected(self._sock):
-            self._next("connect", "no answer in time")
-        elif now_s < self._begun_s + self.virtual_server.timeouts.greeting_s:
-            self.due_s = self._begun_s + self.virtual_server.timeouts.greeting_s
-        else:
-            self._next("greeting", "no greeting in time")
+        """About once a second."""
+        for attempt in list(self._attempts):
+            if attempt in self._attempts:
+                attempt.tick(now_s)
 
     def abandon(self) -> None:
         """The engine stops."""
-        self._leave()
-        self.engine.opening_ended(self)
-        self.engine.refuse(self, "stopping", "The service is stopping.")
+        self._refuse("stopping", "The service is stopping.")
 
-    def _connect(self, behind: Behind) -> int:
-        server = behind.server
-        sock = socket.socket(family_of(server.address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._sock = sock
-        prepare_control(sock)
-        behind.count(1)
-        self._begun_s = self.engine.clock.monotonic_s()
-        self.due_s = self._begun_s + self.virtual_server.timeouts.connect_s
-        code = sock.connect_ex((behind.text, server.port))
-        if code in (0, errno.EINPROGRESS):
-            self._header = proxy_header(self.virtual_server.proxy_protocol, self.client, self.virtual)
-            self.engine.readiness.watch(sock.fileno(), READABLE | WRITABLE if self._header else READABLE, self)
-        return code
+    def failed(self, attempt: _Attempt, cause: str, reason: str) -> None:
+        """A real server gave no session; the next one is tried at once."""
+        self._give_up(attempt)
+        self.engine.server_failed(attempt.behind, cause, reason)
+        self._try_next()
 
-    def _send_header(self, sock: socket.socket, events: int) -> bool:
-        """Whether all of it is sent; it fits the empty send buffer in one piece, or the connection failed."""
-        if not events & WRITABLE:
-            return False
+    def greeted(self, attempt: _Attempt, greeting: bytes) -> None:
+        """The first real server that greets has the client; one that is still silent is not judged for that."""
+        self._attempts.remove(attempt)
+        self._end()
+        self.engine.link_up(self, attempt.behind, attempt.sock, greeting)
+        if len(self._tried) > 1:
+            self.engine.chosen(self, attempt.behind)
+
+    def _slow(self) -> None:
+        """Nobody has greeted for a while: another real server is tried beside those that are waited for."""
+        self._watch = self.engine.later(self.engine.timing.beside_s, self._slow)
+        if len(self._attempts) < _ATTEMPTS_AT_MOST:
+            self._try_next()
+
+    def _try_next(self) -> None:
+        while not self._ended:
+            behind = self.engine.pick(self.virtual_server, self.client.address, self._tried)
+            if behind is None or (self._attempts and behind.server.sorry):
+                # A sorry server is for when nobody else takes the client; somebody still may.
+                if not self._attempts:
+                    self._refuse("none_left", "No server is available for this address now, try again later.")
+                return
+            self._tried |= {behind.server.name}
+            try:
+                attempt = _Attempt(self, behind)
+            except OSError as error:
+                if not self._short_of(behind, error):
+                    return
+                continue
+            self._attempts.append(attempt)
+            try:
+                attempt.connect()
+            except OSError as error:
+                self._give_up(attempt)
+                if error.errno not in OWN_ERRORS:
+                    self.engine.server_failed(behind, "connect", error.strerror or str(error))
+                elif not self._short_of(behind, error):
+                    return
+                continue
+            return
+
+    def _short_of(self, behind: Behind, error: OSError) -> bool:
+        """It lies on this host: nobody is judged. Whether another real server is worth a try."""
+        self.engine.shortage(behind, error)
+        if error.errno not in NO_DESCRIPTOR_LEFT:
+            return True
+        if not self._attempts:
+            self._refuse("shortage", "Too many connections, try again later.")
+        return False
+
+    def _has_left(self) -> bool:
+        """Whether the client said FIN and nothing before it, or is gone altogether."""
         try:
-            sock.send(self._header)
+            return not self.client_sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
-        except OSError as error:
-            self._next("connect", error.strerror or str(error))
-            return False
-        self._header = b""
-        self.engine.readiness.watch(sock.fileno(), READABLE, self)
-        return True
-
-    def _read(self, data: bytes) -> None:
-        self._greeting += data
-        try:
-            replies = self._reader.feed(data)
-        except ProtocolError as error:
-            self._next("greeting", str(error))
-            return
-        for reply in replies:
-            if 200 <= reply.code < 300:
-                self._greeted()
-                return
-            if reply.code == 421:
-                self._next("full", "greeted with 421")
-                return
-            if reply.code >= 400:
-                self._next("greeting", f"greeted with {reply.code}")
-                return
-            # 120: ready in so many minutes (RFC 959 section 5.4). A second reply follows.
-
-    def _greeted(self) -> None:
-        behind, sock = self._behind, self._sock
-        if behind is None or sock is None:
-            return
-        self._sock = None
-        self.engine.opening_ended(self)
-        self.engine.link_up(self, behind, sock, self._greeting)
-
-    def _next(self, cause: str, reason: str) -> None:
-        self._failed(cause, reason)
-        self.start()
-
-    def _failed(self, cause: str, reason: str) -> None:
-        behind = self._behind
-        self._leave()
-        if behind is not None:
-            self.engine.server_failed(behind, cause, reason)
+        except OSError:
+            return True
 
     def _leave(self) -> None:
-        if self._sock is not None:
-            self.engine.readiness.closing(self._sock.fileno())
-            self._sock.close()
-            self._sock = None
-        if self._behind is not None:
-            self._behind.count(-1)
-            self._behind = None
+        self._end()
+        self.engine.client_left(self)
 
-    @staticmethod
-    def _is_connected(sock: socket.socket) -> bool:
-        try:
-            sock.getpeername()
-        except OSError:
-            return False
-        return True
+    def _refuse(self, cause: str, text: str) -> None:
+        self._end()
+        self.engine.refuse(self, cause, text)
+
+    def _give_up(self, attempt: _Attempt) -> None:
+        self._attempts.remove(attempt)
+        attempt.end()
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        for attempt in list(self._attempts):
+            self._give_up(attempt)
+        self.engine.opening_ended(self)

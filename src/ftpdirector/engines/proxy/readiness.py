@@ -21,6 +21,9 @@ FAILED: Final = select.EPOLLERR | select.EPOLLHUP
 EVERY_EDGE: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 """For data connections: told once about each change, so that a relay that waits costs no epoll_ctl(2)."""
 
+CLIENT_LEAVES: Final = select.EPOLLRDHUP
+"""The peer sent FIN; told without reading (epoll_ctl(2))."""
+_WAKES_A_TURN: Final = 64
 _BATCH: Final = 128
 """Descriptors served before the event loop gets its turn."""
 
@@ -45,6 +48,8 @@ class Readiness:
         self._watchers: dict[int, Watcher] = {}
         self._soon: deque[Callable[[], None]] = deque()
         self._turn_due = False
+        self._resting: dict[int, Watcher] = {}
+        self._waking = False
         self._on_bug = on_bug
         loop.add_reader(self._epoll.fileno(), self._turn)
 
@@ -69,10 +74,38 @@ class Readiness:
         """Stop watching; to be called before the descriptor is closed."""
         if self._watchers.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
+        if self._resting:
+            self._resting.pop(descriptor, None)
 
     def closing(self, descriptor: int) -> None:
         """Forget a descriptor that is closed next: close(2) takes it out of the epoll, which spares a call."""
         self._watchers.pop(descriptor, None)
+        if self._resting:
+            self._resting.pop(descriptor, None)
+            if self._resting and not self._waking:
+                self._waking = True
+                self.soon(self._wake_some)
+
+    def rest(self, descriptor: int, watcher: Watcher) -> None:
+        """Leave a listening socket alone that cannot be accepted from for want of a descriptor.
+
+        It is watched again as soon as any other descriptor is closed, and at `wake`. To watch on would turn in circles.
+        """
+        self.watch(descriptor, 0, watcher)
+        self._resting[descriptor] = watcher
+
+    @property
+    def resting(self) -> int:
+        """How many rest."""
+        return len(self._resting)
+
+    def is_resting(self, descriptor: int) -> bool:
+        """Whether `rest` was the last word on it."""
+        return descriptor in self._resting
+
+    def wake(self) -> None:
+        """Watch all again that rest: descriptors may have become free elsewhere on the host."""
+        self._wake(len(self._resting))
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call in the next turn, after others had theirs."""
@@ -87,7 +120,18 @@ class Readiness:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
         self._watchers.clear()
+        self._resting.clear()
         self._soon.clear()
+
+    def _wake_some(self) -> None:
+        """Those that rest longest; whoever finds nothing free goes to the end of the row."""
+        self._waking = False
+        self._wake(_WAKES_A_TURN)
+
+    def _wake(self, at_most: int) -> None:
+        for _ in range(min(at_most, len(self._resting))):
+            descriptor = next(iter(self._resting))
+            self.watch(descriptor, READABLE, self._resting.pop(descriptor))
 
     def _turn(self) -> None:
         self._turn_due = False

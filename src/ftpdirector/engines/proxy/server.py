@@ -17,13 +17,16 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Protocol
 
+from ftpdirector.engines.proxy.alarms import Alarms
 from ftpdirector.engines.proxy.closing import Closings
 from ftpdirector.engines.proxy.control import Link
 from ftpdirector.engines.proxy.opening import Opening, prepare_control
-from ftpdirector.engines.proxy.ports import NO_DESCRIPTOR_LEFT, PortPool, listening_socket
+from ftpdirector.engines.proxy.ports import NO_DESCRIPTOR_LEFT, Lease, PortPool, listening_socket
 from ftpdirector.engines.proxy.readiness import READABLE, Readiness, Watcher
 from ftpdirector.engines.proxy.relay import PipePool
+from ftpdirector.engines.proxy.sampling import Sampler
 from ftpdirector.engines.proxy.shared import SharedCounts
+from ftpdirector.engines.proxy.shortage import Reserve
 from ftpdirector.errors import EngineError
 from ftpdirector.ftp.actions import Direction, Outcome, TransferEnded
 from ftpdirector.model import Endpoint, IPAddress, PortRange, RealServer, VirtualServer
@@ -41,6 +44,9 @@ from ftpdirector.wanted import Offer, Wanted
 BACKLOG: Final = 4096
 """Clients that wait to be accepted; the kernel cuts it to net.core.somaxconn."""
 _ACCEPTS_A_TURN: Final = 32
+_DISCARD_BYTES: Final = 16384
+_EXHAUSTED_AGAIN_S: Final = 60.0
+"""So long after it was said that no descriptor is left it is said again."""
 _SETUP_BOUNDS_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
@@ -78,6 +84,8 @@ class Timing:
 
     tick_s: float = 1.0
     """How often sessions are looked at; the precision of every time-out."""
+    beside_s: float = 3.0
+    """Another real server is tried beside one that has not greeted for so long, and again after as long."""
 
 
 class SetupTimes:
@@ -134,7 +142,7 @@ class Behind:
 class _Front:
     """A listening socket of a virtual server."""
 
-    __slots__ = ("_engine", "endpoint", "name", "resting", "sock", "wildcard")
+    __slots__ = ("_engine", "endpoint", "name", "sock", "wildcard")
 
     def __init__(self, engine: ProxyEngine, name: str, endpoint: Endpoint, sock: socket.socket) -> None:
         self._engine = engine
@@ -142,7 +150,6 @@ class _Front:
         self.endpoint = endpoint if endpoint.port else _local_endpoint(sock)
         self.wildcard = endpoint.address.is_unspecified
         self.sock = sock
-        self.resting = False
 
     def ready(self, events: int) -> None:  # noqa: ARG002  accept tells more
         for _ in range(_ACCEPTS_A_TURN):
@@ -151,23 +158,30 @@ class _Front:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in NO_DESCRIPTOR_LEFT:
-                    self.rest()
+                if error.errno in NO_DESCRIPTOR_LEFT and not self._turn_one_away():
                     return
-                continue  # This client gave up before it was accepted (accept(2), ECONNABORTED and pending errors).
+                continue  # Else: this client gave up before it was accepted (accept(2), ECONNABORTED).
             sock.settimeout(0)
             self._engine.accepted(self, sock, peer)
 
-    def rest(self) -> None:
-        """No descriptor is left: clients wait in the queue until the next tick."""
-        self._engine.readiness.watch(self.sock.fileno(), 0, self)
-        self.resting = True
-        self._engine.descriptors_exhausted()
-
-    def wake(self) -> None:
-        if self.resting:
-            self.resting = False
-            self._engine.readiness.watch(self.sock.fileno(), READABLE, self)
+    def _turn_one_away(self) -> bool:
+        """No descriptor is left but the one in reserve: it serves to say so. False when that serves nobody now."""
+        engine = self._engine
+        engine.descriptors_exhausted()
+        engine.reserve.spend()
+        try:
+            sock, peer = self.sock.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR_LEFT:
+                engine.readiness.rest(self.sock.fileno(), self)
+            return False
+        else:
+            engine.turn_away(self, sock, peer[0])
+            return True
+        finally:
+            engine.reserve.fill()
 
 
 class _Virtual:
@@ -203,7 +217,9 @@ class ProxyEngine:
         """To be made inside a running event loop.
 
         `on_failure(virtual server, real server, cause)` hears of real servers that refused a session: `connect`,
-        `greeting` or `full`. `sockets` are listening sockets handed over by a supervisor; the engine closes its copies.
+        `greeting` (none in time, or a bad one), `closed` (before its greeting) or `full` (it said 421).
+        It does not hear of what this host was short of. `sockets` are listening sockets handed over by a supervisor;
+        the engine closes its copies.
         """
         self._loop = asyncio.get_running_loop()
         self.log = log
@@ -211,7 +227,10 @@ class ProxyEngine:
         self.timing = timing or Timing()
         self.readiness = Readiness(self._loop, self._bug)
         self.pipes = PipePool()
-        self.closings = Closings(self.readiness)
+        self.alarms = Alarms(self.readiness, clock.monotonic_s)
+        self.closings = Closings(self.readiness, self._check_empty)
+        self.reserve = Reserve()
+        self.sampler = Sampler()
         self.setup_times = SetupTimes()
         self.now_s = clock.monotonic_s()
         self._on_failure = on_failure
@@ -225,11 +244,12 @@ class ProxyEngine:
         self._offers: Mapping[tuple[str, str], Offer] = {}
         self._links: set[Link] = set()
         self._openings: set[Opening] = set()
-        self._pools: dict[tuple[IPAddress, PortRange], PortPool] = {}
+        self._pools: dict[IPAddress, PortPool] = {}
         self._chance = random.SystemRandom()
         self._opened = 0
         self._touched: set[str] = set()
         self._exhausted = False
+        self._exhausted_s = 0.0
         self._stopping = False
         self._empty = asyncio.Event()
         self._ticking: asyncio.TimerHandle | None = None
@@ -274,6 +294,8 @@ class ProxyEngine:
         self._touched |= names
         for name in [name for name in self._virtual if name not in names]:
             del self._virtual[name]
+        for address, pool in self._pools.items():
+            pool.follow(*self._ranges_of(address))
 
     def snapshot_counters(self) -> EngineCounters:
         """What this process counted; `sessions` and `transfers` are this process's own, now."""
@@ -355,10 +377,13 @@ class ProxyEngine:
         for link in list(self._links):
             link.abandon("the director stopped")
         self.closings.end_all()
+        self.alarms.close()
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()
         self.pipes.close()
+        self.reserve.spend()
+        self.sampler.sum_up()
         if self._ticking is not None:
             self._ticking.cancel()
         for sock in self._given.values():
@@ -378,13 +403,24 @@ class ProxyEngine:
         self._opened += 1
         number = self._opened * self._workers + self._worker_index
         self.now_s = self.clock.monotonic_s()
-        opening = Opening(self, virtual.server, number, sock, client, peer[0], local)
+        counted = _counted_as(virtual.server, client.address, peer[0])
+        opening = Opening(self, virtual.server, number, sock, client, peer[0], local, counted)
         text = self._over_limit(virtual, opening)
         if text:
             self.refuse(opening, *text)
             return
         self._openings.add(opening)
         opening.start()
+
+    def turn_away(self, front: _Front, sock: socket.socket, client: str) -> None:
+        """A client that there is no descriptor for: it is told so, and its socket is closed here and now."""
+        sock.settimeout(0)
+        with contextlib.suppress(OSError):
+            sock.send(b"421 Too many connections, try again later.\r\n")
+            sock.shutdown(socket.SHUT_WR)
+            sock.recv(_DISCARD_BYTES)  # What stays unread would turn the close into a reset (RFC 2525 section 2.17).
+        sock.close()
+        self._count_refused(front.name, "shortage", client)
 
     def pick(self, server: VirtualServer, client: IPAddress, excluding: frozenset[str]) -> Behind | None:
         """The real server for this client; None when none is left."""
@@ -395,34 +431,59 @@ class ProxyEngine:
         chosen = virtual.pool.pick(client, self.now_s, sessions, self._offered(virtual), excluding)
         return None if chosen is None else virtual.real[chosen.name]
 
+    def chosen(self, opening: Opening, behind: Behind) -> None:
+        """Of several real servers that were asked, this one has the client: persistence goes by it."""
+        virtual = self._virtual.get(opening.virtual_server.name)
+        if virtual is not None:
+            virtual.pool.remember(opening.client.address, behind.server.name, self.now_s)
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call after `delay_s`."""
+        return self._loop.call_later(delay_s, call)
+
     def opening_ended(self, opening: Opening) -> None:
-        """It became a session, or is refused next."""
+        """It became a session, or is refused next, or its client left."""
         self._openings.discard(opening)
+
+    def client_left(self, opening: Opening) -> None:
+        """A client hung up before it had a session; that is no refusal."""
+        self.log.debug("client left before its session", session=opening.number, client=opening.client_text)
+        self._count_client(opening.virtual_server.name, opening.counted, -1)
+        self.readiness.closing(opening.client_sock.fileno())
+        opening.client_sock.close()
+        self._check_empty()
 
     def server_failed(self, behind: Behind, cause: str, reason: str) -> None:
         """A real server refused a session; the client does not see it as long as another takes it."""
         behind.failed(cause)
-        names = {"virtual_server": behind.virtual.name, "real_server": behind.server.name}
-        self.log.warning("real server refused a session", cause=cause, reason=reason, **names)
+        if cause == "closed":
+            # Servers at their limit close so too (ProFTPD's MaxInstances): whoever judges wants to know.
+            reason = f"{reason}; {self._counts.total(behind.key)} sessions live there"
+        names = {"virtual_server": behind.virtual.name, "real_server": behind.server.name, "cause": cause}
+        self.sampler.say(self.log.warning, self.now_s, "real server refused a session", names, reason=reason)
         if self._on_failure is not None:
             self._on_failure(behind.virtual.name, behind.server.name, cause)
 
+    def shortage(self, behind: Behind, error: OSError) -> None:
+        """This host could not connect to a real server for a reason of its own: nobody is judged."""
+        behind.failed("shortage")
+        if error.errno in NO_DESCRIPTOR_LEFT:
+            self.descriptors_exhausted()
+        names = {"virtual_server": behind.virtual.name, "real_server": behind.server.name}
+        reason = error.strerror or str(error)
+        self.sampler.say(self.log.warning, self.now_s, "no connection from this host", names, reason=reason)
+
     def refuse(self, opening: Opening, cause: str, text: str) -> None:
         """Tell a client that it gets no session (RFC 959: 421 service not available, closing control connection)."""
-        virtual = self._virtual.get(opening.virtual_server.name)
-        if virtual is not None:
-            virtual.refused[cause] = virtual.refused.get(cause, 0) + 1
-        self.log.info(
-            "client refused", session=opening.number, client=opening.client_text, cause=cause,
-            virtual_server=opening.virtual_server.name,
-        )  # fmt: skip
-        self._count_client(opening.virtual_server.name, opening.client_text, -1)
+        self._count_refused(opening.virtual_server.name, cause, opening.client_text)
+        self._count_client(opening.virtual_server.name, opening.counted, -1)
         self.closings.close(opening.client_sock, self.now_s, b"421 " + text.encode("ascii") + b"\r\n")
 
     def link_up(self, opening: Opening, behind: Behind, server_sock: socket.socket, greeting: bytes) -> None:
         """A real server greeted: the session begins."""
         sockets = (opening.client_sock, server_sock)
         link = Link(self, behind, opening.number, opening.client, opening.client_text, opening.virtual, sockets)
+        link.counted = opening.counted
         self._links.add(link)
         behind.sessions_total += 1
         virtual = self._virtual.get(behind.virtual.name)
@@ -439,7 +500,7 @@ class ProxyEngine:
         self._links.discard(link)
         behind = link.behind
         behind.count(-1)
-        self._count_client(behind.virtual.name, link.client_text, -1)
+        self._count_client(behind.virtual.name, link.counted, -1)
         self.log.info(
             "session ended", session=link.number, client=link.client_text, user=link.user,
             virtual_server=behind.virtual.name, real_server=behind.server.name, reason=reason, transfers=link.transfers,
@@ -488,22 +549,36 @@ class ProxyEngine:
                 )
             )
 
-    def port_pool(self, address: IPAddress, ports: PortRange) -> PortPool:
-        """The data ports of one address: this worker's own part of the range, so that workers never meet."""
-        pool = self._pools.get((address, ports))
+    def lease(
+        self, address: IPAddress, ports: PortRange, client: str, on_open: Callable[[socket.socket], None]
+    ) -> Lease:
+        """A data port for `client` on one address, from this worker's own part of `ports`.
+
+        Raises `HostError` when there is none.
+        """
+        part = self._part(ports)
+        pool = self._pools.get(address)
         if pool is None:
-            part = ports.cut(self._workers)[self._worker_index]
-            pool = self._pools[(address, ports)] = PortPool(self.readiness, address, part, self._chance)
-        return pool
+            pool = PortPool(self.readiness, address, part, self._chance, self.clock.monotonic_s)
+            pool.follow(*self._ranges_of(address))
+            self._pools[address] = pool
+        return pool.lease(client, on_open, part)
+
+    def no_data_port(self, link: Link, reason: str) -> None:
+        """A client asked for a data port, and there is none for it."""
+        names = {"virtual_server": link.behind.virtual.name}
+        own = {"session": link.number, "client": link.client_text, "reason": reason}
+        self.sampler.say(self.log.warning, self.now_s, "no data port", names, **own)
 
     def local_address(self, sock: socket.socket) -> IPAddress:
         """The address on this host that a connection uses."""
         return _local_endpoint(sock).address
 
     def descriptors_exhausted(self) -> None:
-        """Say it once; cleared when a descriptor is free again."""
+        """Say it once in a while, however often it happens."""
         if not self._exhausted:
             self._exhausted = True
+            self._exhausted_s = self.clock.monotonic_s()
             self.log.warning("no descriptor is left", remedy="raise LimitNOFILE of the service")
 
     # Inside.
@@ -534,16 +609,41 @@ class ProxyEngine:
     def _over_limit(self, virtual: _Virtual, opening: Opening) -> tuple[str, str] | None:
         """Count the client in, then compare: two workers that admit at once never both exceed a limit."""
         server = virtual.server
-        total, per_client = self._count_client(server.name, opening.client_text, 1)
+        total, per_client = self._count_client(server.name, opening.counted, 1)
         if server.max_sessions and total > server.max_sessions:
             return "max_sessions", "Too many sessions on this address, try again later."
         if server.max_sessions_per_client and per_client > server.max_sessions_per_client:
             return "max_sessions_per_client", "Too many sessions from your address."
         return None
 
-    def _count_client(self, name: str, client: str, change: int) -> tuple[int, int]:
+    def _count_client(self, name: str, counted: str, change: int) -> tuple[int, int]:
         self._touched.add(name)
-        return self._counts.add(f"v\0{name}", change), self._counts.add(f"c\0{name}\0{client}", change)
+        return self._counts.add(f"v\0{name}", change), self._counts.add(counted, change)
+
+    def _count_refused(self, name: str, cause: str, client: str) -> None:
+        virtual = self._virtual.get(name)
+        if virtual is not None:
+            virtual.refused[cause] = virtual.refused.get(cause, 0) + 1
+            self._touched.add(name)
+        names = {"virtual_server": name, "cause": cause}
+        self.sampler.say(self.log.info, self.now_s, "client refused", names, client=client)
+
+    def _part(self, ports: PortRange) -> PortRange:
+        """Workers never meet; where there are more of them than ports they pass over what another one has."""
+        part = ports.cut(self._workers)[self._worker_index]
+        return part if len(part) else ports
+
+    def _ranges_of(self, address: IPAddress) -> list[PortRange]:
+        """The parts that virtual servers announce on an address now, one time each."""
+        ranges = {
+            virtual.server.passive_ports: None
+            for virtual in self._virtual.values()
+            if any(
+                one == address or (one.is_unspecified and one.version == address.version)
+                for one in virtual.server.addresses
+            )
+        }
+        return [self._part(ports) for ports in ranges]
 
     def _counters(self, behind: Behind, busy: Mapping[str, int]) -> RealServerCounters:
         return RealServerCounters(
@@ -580,16 +680,17 @@ class ProxyEngine:
 
     def _tick(self) -> None:
         now_s = self.now_s = self.clock.monotonic_s()
-        self._exhausted = False
-        for front in self._fronts.values():
-            front.wake()
+        self.reserve.fill()
+        self.readiness.wake()
+        self._exhausted = self._exhausted and now_s - self._exhausted_s < _EXHAUSTED_AGAIN_S
         for pool in self._pools.values():
-            pool.wake()
+            pool.expire(now_s)
         for opening in list(self._openings):
             opening.tick(now_s)
         for link in list(self._links):
             link.tick(now_s)
         self.closings.expire(now_s)
+        self.sampler.sum_up(now_s)
         self._check_empty()
         self._ticking = self._loop.call_later(self.timing.tick_s, self._tick)
 
@@ -599,6 +700,13 @@ class ProxyEngine:
 
     def _bug(self, watcher: Watcher, bug: Exception) -> None:
         self.log.error("bug", where=type(watcher).__name__, error=repr(bug))
+
+
+def _counted_as(server: VirtualServer, client: IPAddress, text: str) -> str:
+    """The name of a count: by network for IPv6, where every host has a network of addresses (RFC 7934)."""
+    if client.version == 6:
+        text = f"{int(client) >> (128 - server.client_prefix_ipv6):x}/{server.client_prefix_ipv6}"
+    return f"c\0{server.name}\0{text}"
 
 
 @lru_cache(4096)

@@ -1,7 +1,7 @@
-"""What stands on the director and on the real servers, as yes and no: what decides whether a connection arrives.
+"""The data path: rules of the director and settings of the real servers, as yes and no, that decide what arrives.
 
-`arrange` says what a cluster file stands for when it is carried out in full. Change one value, and you have a mistake;
-the ways are walked with either. This module knows no packet and no number.
+`data_path_of` says what a cluster file comes to when it is applied in full. Change one value, and it is misconfigured;
+connections are traced with either. This module knows no packet and no number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ftpdirector.model import (
 
 
 class Lookup(StrEnum):
-    """By what the kernel knows the virtual server."""
+    """By what the kernel finds the virtual server."""
 
     MARK = "mark"
     PORT = "port"
@@ -29,7 +29,7 @@ class Lookup(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrangement:
+class DataPath:
     """The director's rules first, then the real server's settings."""
 
     engine: Engine
@@ -88,14 +88,14 @@ class Arrangement:
         return self.helper_notes and (self.tracked or self.lookup is Lookup.PORT)
 
 
-def arrange(cluster: Cluster, virtual: VirtualServer) -> Arrangement:
-    """What the cluster file stands for, under a kernel engine."""
+def data_path_of(cluster: Cluster, virtual: VirtualServer) -> DataPath:
+    """What the cluster file comes to under a kernel engine."""
     by_nat = virtual.forwarding is ForwardingMethod.NAT
     direct = virtual.forwarding in (ForwardingMethod.DR, ForwardingMethod.TUN)
     helped = virtual.placement is Placement.HELPER
     ipvs = cluster.engine is Engine.IPVS
     range_too = _takes_range(virtual, ipvs=ipvs)
-    return Arrangement(
+    return DataPath(
         engine=cluster.engine,
         forwarding=virtual.forwarding,
         lookup=Lookup.MARK if ipvs else Lookup.MAP,

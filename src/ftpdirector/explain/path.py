@@ -1,6 +1,7 @@
-"""What is explained, as values: steps, ways, verdicts, the usual mistakes.
+"""An explanation as values: steps, paths, verdicts, the effects of usual misconfigurations.
 
-All of them are texts and numbers for people and programs alike: `dataclasses.asdict` gives the JSON. This module knows
+Their fields are texts and numbers, and the keys of `explain --json` (`dataclasses.asdict`): programs read them, so that
+they keep their names. This module knows
 no engine and no FTP.
 """
 
@@ -34,7 +35,7 @@ class Phase(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a way ends before its end."""
+    """Why a path ends early."""
 
     REAL_ADDRESS_ANNOUNCED = "real-address-announced"
     NOT_TRACKED = "connections-not-tracked"
@@ -59,7 +60,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One thing that one party does; `packet` is what leaves it then (or arrives, where it ends there)."""
+    """One action of one party; `packet` is what leaves it then (or arrives, where it ends there)."""
 
     at: str
     text: str
@@ -76,13 +77,13 @@ class Failure:
     remedy: str
 
 
-Walk = Generator[Step, None, Failure | None]
+Trace = Generator[Step, None, Failure | None]
 """Steps, one after the other, and how it ended: None is well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether a way reaches its end; the rest is empty where it does."""
+class PathVerdict:
+    """Whether a connection works; the rest is empty where it does."""
 
     works: bool = True
     reason: str = ""
@@ -91,25 +92,25 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """The way of one connection, from its announcement on. `mode` is empty for the control connection."""
+class Path:
+    """The path of one connection, from its announcement on. `mode` is empty for the control connection."""
 
     mode: str = ""
     tls: bool = False
     steps: tuple[Step, ...] = ()
-    verdict: Verdict = field(default_factory=Verdict)
+    verdict: PathVerdict = field(default_factory=PathVerdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakage:
-    """The modes that a mistake breaks in the same way."""
+    """The modes that a misconfiguration breaks in the same way."""
 
     modes: tuple[str, ...]
-    verdict: Verdict
+    verdict: PathVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mistake:
+class MisconfigurationEffect:
     """Something that is easily set otherwise, and what fails then."""
 
     what: str
@@ -137,9 +138,9 @@ class Front:
     summary: str
     client: str
     real_servers: tuple[ServerRow, ...]
-    control: Way
-    ways: tuple[Way, ...]
-    mistakes: tuple[Mistake, ...]
+    control: Path
+    ways: tuple[Path, ...]
+    mistakes: tuple[MisconfigurationEffect, ...]
     notes: tuple[str, ...]
 
 
@@ -151,18 +152,18 @@ class Explanation:
     fronts: tuple[Front, ...]
 
 
-def end_of(failure: Failure | None) -> Verdict:
-    """The verdict on a way that ended so."""
+def end_of(failure: Failure | None) -> PathVerdict:
+    """The verdict on a path that ended so."""
     if failure is None:
-        return Verdict()
-    return Verdict(works=False, reason=failure.reason, text=failure.text, remedy=failure.remedy)
+        return PathVerdict()
+    return PathVerdict(works=False, reason=failure.reason, text=failure.text, remedy=failure.remedy)
 
 
-def follow(walk: Walk) -> tuple[tuple[Step, ...], Verdict]:
-    """All steps of a walk, and its verdict."""
+def follow(trace: Trace) -> tuple[tuple[Step, ...], PathVerdict]:
+    """All steps of a trace, and its verdict."""
     steps: list[Step] = []
     while True:
         try:
-            steps.append(next(walk))
+            steps.append(next(trace))
         except StopIteration as end:
             return tuple(steps), end_of(end.value)

@@ -66,7 +66,7 @@ def servers(*lines: str, port_20: bool = True, sliced: bool = False) -> dict[str
 
 
 def table(*chains: str, version: int = 4) -> str:
-    return "\n".join((f"table {'ip' if version == 4 else 'ip6'} byhand {{", *chains, "}"))
+    return "\n".join((f"table {'ip' if version == 4 else 'ip6'} manual {{", *chains, "}"))
 
 
 def marks(*ports: str, version: int = 4, by_port: Mapping[str, int] | None = None) -> str:

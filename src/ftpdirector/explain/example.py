@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
-from ftpdirector.explain.arrangement import Arrangement
-from ftpdirector.explain.software import WORDS, Words
-from ftpdirector.explain.way import Mode
+from ftpdirector.explain.data_path import DataPath
+from ftpdirector.explain.path import Mode
+from ftpdirector.explain.software import SETTING_NAMES, SettingNames
 from ftpdirector.model import (
     Cluster,
     Endpoint,
@@ -37,8 +37,8 @@ _ANY_PORT: Final = 45678
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """Who takes part. `ports` are those that the real server announces, `mark` that of its slice, if it has one."""
+class Example:
+    """The parties. `ports` are those that the real server announces, `mark` that of its slice, if it has one."""
 
     cluster: Cluster
     virtual: VirtualServer
@@ -48,7 +48,7 @@ class Scene:
     other: RealServer | None
     ports: PortRange
     mark: int | None
-    stands: Arrangement
+    data_path: DataPath
 
     @property
     def front(self) -> Endpoint:
@@ -73,7 +73,7 @@ class Scene:
     @property
     def announced_port(self) -> int:
         """The port that the real server opens; under dr and tun the first of a slice is its active data port."""
-        return self.ports.first + int(self.stands.slices and self.stands.direct)
+        return self.ports.first + int(self.data_path.slices and self.data_path.direct)
 
     @property
     def passive(self) -> Endpoint:
@@ -83,12 +83,12 @@ class Scene:
     @property
     def data_port(self) -> int:
         """Where the director counts on active data connections to come from (RFC 959 section 3.2: control less one)."""
-        return self.ports.first if self.stands.slices and self.stands.direct else self.server.port - 1
+        return self.ports.first if self.data_path.slices and self.data_path.direct else self.server.port - 1
 
     @property
     def source_port(self) -> int:
         """Where active data connections do come from."""
-        return self.data_port if self.stands.from_data_port else self.unbound_port
+        return self.data_port if self.data_path.from_data_port else self.unbound_port
 
     @property
     def unbound_port(self) -> int:
@@ -96,9 +96,9 @@ class Scene:
         return _ANY_PORT
 
     @property
-    def words(self) -> Words:
+    def setting_names(self) -> SettingNames:
         """What the real server calls its settings."""
-        return WORDS[self.server.server]
+        return SETTING_NAMES[self.server.server]
 
     @property
     def translation_place(self) -> str:
@@ -122,7 +122,7 @@ class Scene:
     @property
     def gateway(self) -> str:
         """The real server's way back, as the file names it."""
-        floating = [one for one in self.virtual.gateway_addresses if one.version == self.address.version]
+        floating = [address for address in self.virtual.gateway_addresses if address.version == self.address.version]
         return f"the director ({floating[0]})" if floating else "the director"
 
 
@@ -131,7 +131,7 @@ def packet(flags: str, source: Endpoint, target: Endpoint) -> str:
     return f"{flags} {source} -> {target}"
 
 
-def words_of(mode: Mode, endpoint: Endpoint) -> str:
+def announcement_of(mode: Mode, endpoint: Endpoint) -> str:
     """The announcement itself: the reply to PASV and EPSV, the command PORT or EPRT."""
     high, low = divmod(endpoint.port, 256)
     numbers = f"{str(endpoint.address).replace('.', ',')},{high},{low}"
@@ -146,10 +146,10 @@ def words_of(mode: Mode, endpoint: Endpoint) -> str:
             return f"EPRT |{1 if endpoint.address.version == 4 else 2}|{endpoint.address}|{endpoint.port}|"
 
 
-def behind(virtual: VirtualServer, address: IPAddress, engine: Engine) -> tuple[RealServer, ...]:
+def candidates(virtual: VirtualServer, address: IPAddress, engine: Engine) -> tuple[RealServer, ...]:
     """The real servers that a client of this address may get; the proxy joins the families."""
     return tuple(
-        one for one in virtual.real_servers if engine is Engine.PROXY or one.address.version == address.version
+        server for server in virtual.real_servers if engine is Engine.PROXY or server.address.version == address.version
     )
 
 
@@ -158,20 +158,20 @@ def passive_ports_of(cluster: Cluster, virtual: VirtualServer, server: RealServe
     if cluster.engine is Engine.PROXY or virtual.placement is not Placement.SLICES:
         return virtual.passive_ports, None
     group = group_of(virtual)
-    for one in assign(groups_of(cluster)[group]):
-        if one.server.address == server.address:
-            mark = slice_marks(cluster)[group][one.slot] if cluster.engine is Engine.IPVS else None
-            return one.ports, mark
+    for assigned in assign(groups_of(cluster)[group]):
+        if assigned.server.address == server.address:
+            mark = slice_marks(cluster)[group][assigned.slot] if cluster.engine is Engine.IPVS else None
+            return assigned.ports, mark
     raise KeyError(server.name)
 
 
 def picked(servers: tuple[RealServer, ...]) -> Iterator[RealServer]:
     """Those that get new clients, in the order of the file; all of them where none does."""
-    offered = [one for one in servers if one.weight and not one.sorry]
+    offered = [server for server in servers if server.weight and not server.sorry]
     yield from offered or servers
 
 
-def forwarding_words(method: ForwardingMethod) -> str:
+def forwarding_clause(method: ForwardingMethod) -> str:
     """The forwarding method in a clause."""
     match method:
         case ForwardingMethod.NAT:

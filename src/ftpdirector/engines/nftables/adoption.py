@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ftpdirector.engines.nftables.compile import Compiler, state_in
+from ftpdirector.engines.nftables.compile import Compiler, identity_in, state_in
 from ftpdirector.engines.nftables.lookups import verdict_key
 from ftpdirector.engines.nftables.virtual import FOLLOWING
 from ftpdirector.nft.listing import parse_table
@@ -19,38 +19,40 @@ from ftpdirector.wanted import Key, Offer, want
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Adoption:
     """What stands: the table in our words where it is the one of this cluster, in the kernel's where it is not."""
 
     table: Table
+    identity: str
+    """Of the cluster that it was made from; empty where it does not say."""
     offers: Mapping[Key, Offer]
     """Of every real server of the cluster; one that the table does not know is offered as the file says."""
 
 
-def standing(listing: str, compiler: Compiler) -> Standing:
+def adopt(listing: str, compiler: Compiler) -> Adoption:
     """What a listing holds of the compiler's cluster. Raises `ValueError` where it is no table of ours."""
     listed = parse_table(listing)
-    sets = {one.name: one for one in listed.sets}
+    sets = {nft_set.name: nft_set for nft_set in listed.sets}
     offers = dict(_offers(sets, compiler))
     compiled = compiler.table(offers)
     is_ours = state_in(listed) == state_in(compiled)
-    return Standing(table=compiled if is_ours else listed, offers=offers)
+    return Adoption(table=compiled if is_ours else listed, identity=identity_in(listed), offers=offers)
 
 
 def _offers(sets: Mapping[str, Set], compiler: Compiler) -> Iterator[tuple[Key, Offer]]:
-    for one in compiler.behind(want(compiler.cluster, {}, {}).offers):
-        slots = Counter(_elements(sets, one.named("schedule")).values())
-        marks = {endpoint: mark for mark, endpoint in _elements(sets, one.named("offered")).items()}
-        follows = one.virtual.scheduler in FOLLOWING
-        for server in one.servers:
-            key = verdict_key(one, server)
-            is_withheld = key in _elements(sets, f"withheld_{one.family.suffix}")
+    for pool in compiler.pools(want(compiler.cluster, {}, {}).offers):
+        slots = Counter(_elements(sets, pool.named("schedule")).values())
+        marks = {endpoint: mark for mark, endpoint in _elements(sets, pool.named("offered")).items()}
+        follows = pool.virtual.scheduler in FOLLOWING
+        for server in pool.servers:
+            key = verdict_key(pool, server)
+            is_withheld = key in _elements(sets, f"withheld_{pool.family.suffix}")
             mark = marks.get(f"{server.address} . {server.port}")
             yield (
-                (one.virtual.name, server.name),
+                (pool.virtual.name, server.name),
                 Offer(
                     0 if is_withheld else server.weight,
-                    drained=key in _elements(sets, f"drained_{one.family.suffix}"),
+                    drained=key in _elements(sets, f"drained_{pool.family.suffix}"),
                     share=slots[mark] if follows and mark is not None and not is_withheld else None,
                 ),
             )

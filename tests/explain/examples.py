@@ -1,4 +1,4 @@
-"""Scenes to walk through: an example file, or a cluster made here."""
+"""Examples to trace: those of an example file, or of a cluster made here."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from ftpdirector.config.decode import load
-from ftpdirector.explain.explanation import scenes_of
-from ftpdirector.explain.scene import Scene
-from ftpdirector.explain.way import Mode
+from ftpdirector.explain.example import Example
+from ftpdirector.explain.explanation import examples_of
+from ftpdirector.explain.path import Mode
 from ftpdirector.model import (
     Cluster,
     Engine,
@@ -27,14 +27,14 @@ ADDRESSES = {
 }
 
 
-def example(name: str) -> list[Scene]:
+def examples_from(name: str) -> list[Example]:
     """One for each virtual server and address of an example file."""
     cluster = load(EXAMPLES[0].parent / f"{name}.toml").cluster
     return [
-        scene
+        example
         for virtual in cluster.virtual_servers
         for address in virtual.addresses
-        for scene in scenes_of(cluster, virtual, address)
+        for example in examples_of(cluster, virtual, address)
     ]
 
 
@@ -47,7 +47,7 @@ def made(
     software: ServerSoftware = ServerSoftware.VSFTPD,
     port: int = 21,
     timeout_s: float | None = None,
-) -> Scene:
+) -> Example:
     """Two real servers of one kind behind one address."""
     front, alpha, bravo = map(ip_address, ADDRESSES[version])
     if timeout_s is None:
@@ -64,15 +64,15 @@ def made(
             RealServer(name="bravo", address=bravo, port=port, server=software),
         ),
     )
-    [scene] = scenes_of(Cluster(engine=engine, virtual_servers=(virtual,)), virtual, front)
-    return scene
+    [example] = examples_of(Cluster(engine=engine, virtual_servers=(virtual,)), virtual, front)
+    return example
 
 
-def alone(scene: Scene) -> Scene:
+def alone(example: Example) -> Example:
     """The same with one real server only."""
-    return replace(scene, other=None)
+    return replace(example, other=None)
 
 
-def modes_of(scene: Scene) -> tuple[Mode, ...]:
+def modes_of(example: Example) -> tuple[Mode, ...]:
     """Those that can name an address of its family."""
-    return tuple(Mode) if scene.address.version == 4 else (Mode.EPSV, Mode.EPRT)
+    return tuple(Mode) if example.address.version == 4 else (Mode.EPSV, Mode.EPRT)

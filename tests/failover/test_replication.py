@@ -1,4 +1,4 @@
-"""UDP sockets -> who tells the other director of connections."""
+"""UDP sockets -> which programs replicate connections to the other director."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ftpdirector.config.decode import load
-from ftpdirector.failover.telling import telling
+from ftpdirector.failover.replication import replication_of
 from ftpdirector.host.addresses import udp_ports
 from ftpdirector.model import Engine, ForwardingMethod
 
@@ -25,15 +25,15 @@ PAIR = load(Path(__file__).parents[2] / "examples" / "ipvs-pair.toml").cluster
     ],
 )
 def test_a_pair_says_what_runs(sockets: set[tuple[int, int]], sync: str, conntrackd: str) -> None:
-    assert telling(PAIR, sockets) == {"IPVS sync daemon": sync, "conntrackd": conntrackd}
-    assert telling(replace(PAIR, engine=Engine.NFTABLES), sockets) == {"conntrackd": conntrackd}
+    assert replication_of(PAIR, sockets) == {"IPVS sync daemon": sync, "conntrackd": conntrackd}
+    assert replication_of(replace(PAIR, engine=Engine.NFTABLES), sockets) == {"conntrackd": conntrackd}
 
 
-def test_who_has_nothing_to_tell_is_not_named() -> None:
+def test_a_program_with_nothing_to_replicate_is_not_named() -> None:
     direct = tuple(replace(one, forwarding=ForwardingMethod.DR) for one in PAIR.virtual_servers)
-    assert set(telling(replace(PAIR, virtual_servers=direct), ())) == {"IPVS sync daemon"}
-    assert telling(replace(PAIR, directors=PAIR.directors[:1]), ()) == {}
-    assert telling(replace(PAIR, engine=Engine.PROXY), ()) == {}
+    assert set(replication_of(replace(PAIR, virtual_servers=direct), ())) == {"IPVS sync daemon"}
+    assert replication_of(replace(PAIR, directors=PAIR.directors[:1]), ()) == {}
+    assert replication_of(replace(PAIR, engine=Engine.PROXY), ()) == {}
 
 
 @pytest.mark.parametrize(("family", "here"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
