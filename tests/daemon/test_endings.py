@@ -20,7 +20,7 @@ from tests.loopback.house import quiet_port, read_all
 from tests.loopback.mortal import Mortal, mortal
 
 __all__ = ["house", "reals"]
-MANY = 10
+MANY = [0, 1, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(2, 10))]
 
 
 def has_ended(pid: int) -> bool:
@@ -83,7 +83,7 @@ def transferring(below: Path, *options: str) -> Iterator[tuple[Director, Transfe
             yield it, Transfers(port, real)
 
 
-@pytest.mark.parametrize("turn", range(MANY))
+@pytest.mark.parametrize("turn", MANY)
 def test_a_second_sigterm_resets_what_runs(tmp_path: Path, turn: int) -> None:
     with transferring(tmp_path, "--stop-timeout", "5m") as (it, transfers):
         it.signal(signal.SIGTERM)
@@ -102,7 +102,7 @@ def test_two_sigterms_at_once_reset_what_runs(tmp_path: Path) -> None:
         assert it.wait() == 0
 
 
-@pytest.mark.parametrize("turn", range(MANY))
+@pytest.mark.parametrize("turn", MANY)
 def test_a_worker_whose_supervisor_was_killed_finishes_what_it_has(tmp_path: Path, turn: int) -> None:
     with transferring(tmp_path) as (it, transfers):
         (worker,) = it.workers()
