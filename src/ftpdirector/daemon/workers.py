@@ -19,7 +19,7 @@ from ftpdirector.daemon import messages
 from ftpdirector.daemon.crew import OnFailure
 from ftpdirector.daemon.logs import where_of
 from ftpdirector.daemon.snapshot import summed, without_sessions
-from ftpdirector.daemon.worker import Start
+from ftpdirector.daemon.serving import Start
 from ftpdirector.engines.proxy.opening import prepare_control
 from ftpdirector.engines.proxy.ports import listening_socket
 from ftpdirector.engines.proxy.server import BACKLOG, Log
@@ -350,7 +350,7 @@ class Workers:
         )
         fds = [pair.fileno(), passed.fileno()]
         return await start_module(
-            "ftpdirector.daemon.boot",
+            "ftpdirector.daemon.worker",
             [*map(str, fds), *start.words()],
             pass_fds=[*fds, self._shared.descriptor] if self._shared.descriptor >= 0 else fds,
         )
