@@ -18,8 +18,8 @@ from typing import Final
 from ftpdirector.daemon import messages
 from ftpdirector.daemon.crew import OnFailure
 from ftpdirector.daemon.logs import where_of
-from ftpdirector.daemon.snapshot import summed, without_sessions
 from ftpdirector.daemon.serving import Start
+from ftpdirector.daemon.snapshot import summed, without_sessions
 from ftpdirector.engines.proxy.opening import prepare_control
 from ftpdirector.engines.proxy.ports import listening_socket
 from ftpdirector.engines.proxy.server import BACKLOG, Log
