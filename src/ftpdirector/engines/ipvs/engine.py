@@ -33,16 +33,21 @@ class IpvsEngine:
         self._tracks = tracks
         self._table = table
         self._cluster = Cluster()
+        self._is_begun = False
 
     def apply(self, wanted: Wanted) -> None:
         """Write the verdicts for keepalived; a server that was not probed yet keeps the verdict on disk.
 
-        Raises `EngineError` where a file cannot be written.
+        Raises `EngineError` where a file cannot be written, or where their directory was taken away (`remove`): what is
+        gone on purpose is not made again.
         """
+        if self._is_begun and not self._tracks.is_dir():
+            raise EngineError(f"{self._tracks} is not there any more: ftpdirector apply FILE makes it")
         self._cluster = wanted.cluster
         for virtual in wanted.cluster.virtual_servers:
             for server in virtual.real_servers:
                 self._write_verdict(virtual, server, wanted.offers[virtual.name, server.name])
+        self._is_begun = True
 
     def look(self) -> None:
         """Does nothing: keepalived watches its table, and the kernel schedules by itself."""
