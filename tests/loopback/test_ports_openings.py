@@ -256,8 +256,8 @@ def test_endless_greeting_is_bounded_in_bytes() -> None:
         assert house.failures == [("ftp", "d0", "greeting")]
 
 
-def test_a_server_that_closes_silently_is_full_while_sessions_live_there() -> None:
-    """As ProFTPD does at MaxInstances, and Pure-FTPd: that others live there says that it works."""
+def test_a_server_that_closes_silently_is_told_by_that_word_with_its_sessions() -> None:
+    """As ProFTPD does at MaxInstances: whether it is full or down is judged by whether others live there."""
     taken = threading.Event()
 
     def one_session(sock: socket.socket) -> None:
@@ -271,11 +271,12 @@ def test_a_server_that_closes_silently_is_full_while_sessions_live_there() -> No
         with Line(house.address) as line:
             assert line.reply() == "220 only one"
             assert greeting(house)[0].startswith("421")
-            assert house.failures == [("ftp", "d0", "full")]
         house.no_sessions()
         assert greeting(house)[0].startswith("421")
-        assert house.failures[1:] == [("ftp", "d0", "closed")]
+        assert house.failures == [("ftp", "d0", "closed")] * 2
         assert causes(house, "d0") == {"closed": 2}
+        reasons = [str(values["reason"]) for _, event, values in house.log.lines if event.startswith("real server ref")]
+        assert [reason.partition("; ")[2] for reason in reasons] == ["1 sessions live there", "0 sessions live there"]
 
 
 def test_a_421_is_full() -> None:

@@ -217,7 +217,7 @@ class ProxyEngine:
         """To be made inside a running event loop.
 
         `on_failure(virtual server, real server, cause)` hears of real servers that refused a session: `connect`,
-        `greeting` (none in time, or a bad one), `closed` (before its greeting, while no session lives there) or `full`.
+        `greeting` (none in time, or a bad one), `closed` (before its greeting) or `full` (it said 421).
         It does not hear of what this host was short of. `sockets` are listening sockets handed over by a supervisor;
         the engine closes its copies.
         """
@@ -456,10 +456,9 @@ class ProxyEngine:
     def server_failed(self, behind: Behind, cause: str, reason: str) -> None:
         """A real server refused a session; the client does not see it as long as another takes it."""
         behind.failed(cause)
-        if cause == "closed" and self._counts.total(behind.key) > 0:
-            # Servers at their limit close so too (ProFTPD's MaxInstances, Pure-FTPd): sessions that live there say
-            # that it works.
-            cause = "full"
+        if cause == "closed":
+            # Servers at their limit close so too (ProFTPD's MaxInstances): whoever judges wants to know.
+            reason = f"{reason}; {self._counts.total(behind.key)} sessions live there"
         names = {"virtual_server": behind.virtual.name, "real_server": behind.server.name, "cause": cause}
         self.sampler.say(self.log.warning, self.now_s, "real server refused a session", names, reason=reason)
         if self._on_failure is not None:
