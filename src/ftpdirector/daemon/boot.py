@@ -1,0 +1,29 @@
+"""How a worker process begins: what keeps it from being loaded is told to the supervisor, who says it.
+
+`python -m ftpdirector.daemon.boot PAIR_FD ...`. The package may have been changed on disk, or taken away, since the
+supervisor was started. This module imports nothing of the package before it can tell.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from importlib import import_module
+
+_LONGEST_REASON = 150
+
+
+def main() -> None:
+    """Load the worker and be it."""
+    try:
+        worker = import_module("ftpdirector.daemon.worker")
+    except Exception as error:  # noqa: BLE001 - whatever a half-changed package raises
+        reason = f"!{error!r}".encode()[:_LONGEST_REASON]
+        os.write(int(sys.argv[1]), struct.pack("!I", len(reason)) + reason)  # as `messages.say_hello` frames it
+        sys.exit(1)
+    worker.main()
+
+
+if __name__ == "__main__":
+    main()
