@@ -16,9 +16,9 @@ from types import FrameType
 
 import pytest
 
-from ftpdirector.engines.proxy.control import ControlConnection, Link
 from ftpdirector.engines.proxy.data import DataConnections
-from ftpdirector.engines.proxy.server import Timing
+from ftpdirector.engines.proxy.engine import Timing
+from ftpdirector.engines.proxy.session import ControlConnection, ProxySession
 from ftpdirector.model import DataToServer, Timeouts
 from tests.loopback.house import House, Line, director, read_all, virtual_server
 from tests.loopback.mortal import HELP_LINES, Mortal, mortal
@@ -220,7 +220,7 @@ def test_an_upload_without_a_byte_ends_with_fin(server: Mortal) -> None:
 def test_no_garbage_is_left_for_a_collector(server: Mortal) -> None:
     """What gc.freeze() finds alive is never collected: references must count down to nothing by themselves."""
     server.part = b"x" * 1000
-    kinds = (Link, ControlConnection, DataConnections)
+    kinds = (ProxySession, ControlConnection, DataConnections)
     with director(virtual_server([("alpha", server.endpoint)])) as house:
         gc.collect()
         gc.disable()

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ftpdirector.daemon import messages
-from ftpdirector.engines.proxy.opening import prepare_control
+from ftpdirector.engines.proxy.connector import prepare_control
+from ftpdirector.engines.proxy.engine import BACKLOG, Log, ProxyEngine
 from ftpdirector.engines.proxy.ports import listening_socket
-from ftpdirector.engines.proxy.server import BACKLOG, Log, ProxyEngine
 from ftpdirector.engines.proxy.shared import SharedCounts
 from ftpdirector.errors import EngineError
 from ftpdirector.host.clock import HostClock

@@ -20,7 +20,7 @@ import uvloop
 
 from ftpdirector.daemon import messages
 from ftpdirector.daemon.logs import set_up_log
-from ftpdirector.engines.proxy.server import ProxyEngine
+from ftpdirector.engines.proxy.engine import ProxyEngine
 from ftpdirector.engines.proxy.shared import SharedCounts
 from ftpdirector.errors import EngineError
 from ftpdirector.host.clock import HostClock

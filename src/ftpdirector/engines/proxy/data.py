@@ -56,7 +56,7 @@ class Observer(Protocol):
         """This side's data connection failed in mid-transfer."""
 
 
-class Ground(Protocol):
+class Runtime(Protocol):
     """What all sessions of an engine share."""
 
     readiness: Readiness
@@ -65,12 +65,13 @@ class Ground(Protocol):
     now_s: float
 
 
-class _End:
+class DataEnd:
     """The data connection on one side, in whatever state."""
 
     __slots__ = ("connecting", "data", "lease", "listener", "side", "sock")
 
     def __init__(self, data: DataConnections, side: Side) -> None:
+        """Nothing is open yet."""
         self.data = data
         self.side = side
         self.sock: socket.socket | None = None
@@ -79,6 +80,7 @@ class _End:
         self.listener: _ServerListener | None = None
 
     def ready(self, events: int) -> None:
+        """It connected, failed, or can be read or written."""
         sock = self.sock
         if sock is None:
             return
@@ -107,6 +109,7 @@ class _End:
         self.data.tell_open(self.side)
 
     def release(self) -> None:
+        """Nobody may connect for this side any more."""
         if self.lease is not None:
             self.lease.release()
             self.lease = None
@@ -144,7 +147,7 @@ class _ServerListener:
 
     __slots__ = ("_end", "_peer", "sock")
 
-    def __init__(self, end: _End, sock: socket.socket, peer: str) -> None:
+    def __init__(self, end: DataEnd, sock: socket.socket, peer: str) -> None:
         self._end = end
         self._peer = peer
         self.sock = sock
@@ -175,12 +178,12 @@ class DataConnections:
 
     __slots__ = ("_client", "_direction", "_flows", "_joined", "_moved", "_observer", "_resuming", "_server", "ground")
 
-    def __init__(self, ground: Ground, observer: Observer) -> None:
+    def __init__(self, ground: Runtime, observer: Observer) -> None:
         """Nothing is open yet."""
         self.ground = ground
         self._observer = observer
-        self._client = _End(self, Side.CLIENT)
-        self._server = _End(self, Side.SERVER)
+        self._client = DataEnd(self, Side.CLIENT)
+        self._server = DataEnd(self, Side.SERVER)
         self._flows: tuple[Flow, ...] = ()
         self._direction: Direction | None = None
         self._joined = False
@@ -263,7 +266,7 @@ class DataConnections:
         """Nobody needs this any more: without the circle of references no collector of garbage is needed either."""
         del self._client.data, self._server.data
 
-    def pump(self, end: _End, events: int) -> None:
+    def pump(self, end: DataEnd, events: int) -> None:
         """A side may be readable, writable or broken."""
         if not self._joined:
             return
@@ -287,10 +290,10 @@ class DataConnections:
             case Side.SERVER:
                 self._observer.server_data_failed(text)
 
-    def _end(self, side: Side) -> _End:
+    def _end(self, side: Side) -> DataEnd:
         return self._client if side is Side.CLIENT else self._server
 
-    def _connect(self, end: _End, begin: Callable[[], socket.socket]) -> None:
+    def _connect(self, end: DataEnd, begin: Callable[[], socket.socket]) -> None:
         try:
             sock = begin()
         except OSError as error:
@@ -328,7 +331,7 @@ class DataConnections:
         self._direction = None
         self._joined = False
 
-    def _sender_ended(self, end: _End) -> None:
+    def _sender_ended(self, end: DataEnd) -> None:
         """Answer the sender's FIN at once; it may wait for that before it says 226."""
         if self._direction is Direction.BOTH:
             if end.sock is not None:
@@ -393,7 +396,7 @@ class DataConnections:
             flow.close()
         self._flows = ()
 
-    def _look_at_receiver(self, end: _End) -> None:
+    def _look_at_receiver(self, end: DataEnd) -> None:
         """The receiver's side had an event that is no invitation to send: broken, closed, or talking out of turn."""
         sock = end.sock
         receiving = Side.CLIENT if self._direction is Direction.DOWNLOAD else Side.SERVER

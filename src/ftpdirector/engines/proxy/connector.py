@@ -14,17 +14,17 @@ import os
 import socket
 from typing import TYPE_CHECKING, Final
 
-from ftpdirector.engines.proxy.control import READ_BYTES
 from ftpdirector.engines.proxy.ports import NO_DESCRIPTOR_LEFT, family_of, reset
 from ftpdirector.engines.proxy.proxyheader import proxy_header
 from ftpdirector.engines.proxy.readiness import CLIENT_LEAVES, FAILED, READABLE, WRITABLE
+from ftpdirector.engines.proxy.session import READ_BYTES
 from ftpdirector.engines.proxy.shortage import OWN_ERRORS
 from ftpdirector.errors import ProtocolError
 from ftpdirector.ftp.replies import LARGEST_REPLY_BYTES, ReplyReader
 from ftpdirector.model import Endpoint, VirtualServer
 
 if TYPE_CHECKING:
-    from ftpdirector.engines.proxy.server import Behind, ProxyEngine
+    from ftpdirector.engines.proxy.engine import ProxyEngine, RealServerStats
 
 KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 """Seconds, seconds, times: a NAT on the way must not forget an idle control connection in a long transfer."""
@@ -47,31 +47,31 @@ def prepare_control(sock: socket.socket) -> None:
 class _Attempt:
     """One real server that was asked for a session and has not answered yet."""
 
-    __slots__ = ("_greeting", "_header", "_opening", "_reader", "begun_s", "behind", "due_s", "sock")
+    __slots__ = ("_connector", "_greeting", "_header", "_reader", "begun_s", "behind", "due_s", "sock")
 
-    def __init__(self, opening: Opening, behind: Behind) -> None:
+    def __init__(self, connector: Connector, behind: RealServerStats) -> None:
         """Counted as a session of the real server from now on. Raises `OSError` when no socket can be had."""
-        self._opening = opening
+        self._connector = connector
         self.behind = behind
-        server, virtual_server = behind.server, opening.virtual_server
+        server, virtual_server = behind.server, connector.virtual_server
         self.sock = socket.socket(family_of(server.address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._reader = ReplyReader()
         self._greeting = b""
         self._header = b""
-        self.begun_s = opening.engine.clock.monotonic_s()
+        self.begun_s = connector.engine.clock.monotonic_s()
         self.due_s = self.begun_s + virtual_server.timeouts.connect_s
         behind.count(1)
 
     def connect(self) -> None:
         """Begin. Raises `OSError` when that fails at once."""
-        opening, behind = self._opening, self.behind
+        connector, behind = self._connector, self.behind
         prepare_control(self.sock)
         code = self.sock.connect_ex((behind.text, behind.server.port))
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))
-        self._header = proxy_header(opening.virtual_server.proxy_protocol, opening.client, opening.virtual)
+        self._header = proxy_header(connector.virtual_server.proxy_protocol, connector.client, connector.virtual)
         events = READABLE | WRITABLE if self._header else READABLE
-        opening.engine.readiness.watch(self.sock.fileno(), events, self)
+        connector.engine.readiness.watch(self.sock.fileno(), events, self)
 
     def ready(self, events: int) -> None:
         """The real server connected, greeted or failed."""
@@ -87,23 +87,23 @@ class _Attempt:
         if data:
             self._read(data)
         else:
-            self._opening.failed(self, "closed", "closed the connection before its greeting")
+            self._connector.failed(self, "closed", "closed the connection before its greeting")
 
     def tick(self, now_s: float) -> None:
         """About once a second: a real server that says nothing is given up."""
         if now_s < self.due_s:
             return
-        greeting_due_s = self.begun_s + self._opening.virtual_server.timeouts.greeting_s
+        greeting_due_s = self.begun_s + self._connector.virtual_server.timeouts.greeting_s
         if not self._is_connected():
-            self._opening.failed(self, "connect", "no answer in time")
+            self._connector.failed(self, "connect", "no answer in time")
         elif now_s < greeting_due_s:
             self.due_s = greeting_due_s
         else:
-            self._opening.failed(self, "greeting", "no greeting in time")
+            self._connector.failed(self, "greeting", "no greeting in time")
 
     def end(self) -> None:
         """Give the real server up; by RST, which leaves no ephemeral port in TIME_WAIT here."""
-        self._opening.engine.readiness.closing(self.sock.fileno())
+        self._connector.engine.readiness.closing(self.sock.fileno())
         reset(self.sock)
         self.behind.count(-1)
 
@@ -119,7 +119,7 @@ class _Attempt:
             self._broken(error)
             return False
         self._header = b""
-        self._opening.engine.readiness.watch(self.sock.fileno(), READABLE, self)
+        self._connector.engine.readiness.watch(self.sock.fileno(), READABLE, self)
         return True
 
     def _read(self, data: bytes) -> None:
@@ -129,24 +129,24 @@ class _Attempt:
             if len(self._greeting) > LARGEST_REPLY_BYTES:
                 raise ProtocolError("The real server's greeting does not end", reply_code=421)
         except ProtocolError as error:
-            self._opening.failed(self, "greeting", str(error))
+            self._connector.failed(self, "greeting", str(error))
             return
         for reply in replies:
             if 200 <= reply.code < 300:
-                self._opening.greeted(self, self._greeting)
+                self._connector.greeted(self, self._greeting)
                 return
             if reply.code == 421:
-                self._opening.failed(self, "full", "greeted with 421")
+                self._connector.failed(self, "full", "greeted with 421")
                 return
             if reply.code >= 400:
-                self._opening.failed(self, "greeting", f"greeted with {reply.code}")
+                self._connector.failed(self, "greeting", f"greeted with {reply.code}")
                 return
             # 120: ready in so many minutes (RFC 959 section 5.4). A second reply follows.
 
     def _broken(self, error: OSError) -> None:
         """A server that is full may accept and close at once; behind a PROXY header that it did not read, by RST."""
         cause = "closed" if error.errno in (errno.ECONNRESET, errno.EPIPE) else "connect"
-        self._opening.failed(self, cause, error.strerror or str(error))
+        self._connector.failed(self, cause, error.strerror or str(error))
 
     def _is_connected(self) -> bool:
         try:
@@ -156,7 +156,7 @@ class _Attempt:
         return True
 
 
-class Opening:
+class Connector:
     """A client that waits for a real server."""
 
     __slots__ = (
@@ -228,7 +228,7 @@ class Opening:
         """The first real server that greets has the client; one that is still silent is not judged for that."""
         self._attempts.remove(attempt)
         self._end()
-        self.engine.link_up(self, attempt.behind, attempt.sock, greeting)
+        self.engine.session_opened(self, attempt.behind, attempt.sock, greeting)
         if len(self._tried) > 1:
             self.engine.chosen(self, attempt.behind)
 
@@ -265,7 +265,7 @@ class Opening:
                 continue
             return
 
-    def _short_of(self, behind: Behind, error: OSError) -> bool:
+    def _short_of(self, behind: RealServerStats, error: OSError) -> bool:
         """It lies on this host: nobody is judged. Whether another real server is worth a try."""
         self.engine.shortage(behind, error)
         if error.errno not in NO_DESCRIPTOR_LEFT:
@@ -302,4 +302,4 @@ class Opening:
             self._watch = None
         for attempt in list(self._attempts):
             self._give_up(attempt)
-        self.engine.opening_ended(self)
+        self.engine.connector_ended(self)

@@ -44,7 +44,7 @@ from ftpdirector.ftp.session import Session, Side
 from ftpdirector.model import Endpoint
 
 if TYPE_CHECKING:
-    from ftpdirector.engines.proxy.server import Behind, ProxyEngine
+    from ftpdirector.engines.proxy.engine import ProxyEngine, RealServerStats
 
 READ_BYTES: Final = 16384
 _HELD_BYTES: Final = 1 << 16
@@ -55,14 +55,14 @@ _DRAIN_READS: Final = 8
 class ControlConnection:
     """One side's control connection."""
 
-    __slots__ = ("_ended", "_events", "_link", "held", "side", "sock")
+    __slots__ = ("_ended", "_events", "_session", "held", "side", "sock")
 
-    def __init__(self, link: Link, sock: socket.socket, side: Side) -> None:
+    def __init__(self, session: ProxySession, sock: socket.socket, side: Side) -> None:
         """A socket that nobody watches yet, or that is handed over with what it is watched for."""
         self.sock = sock
         self.side = side
         self.held = b""
-        self._link = link
+        self._session = session
         self._events = READABLE
         self._ended = False
 
@@ -73,14 +73,14 @@ class ControlConnection:
 
     def watch(self) -> None:
         """Begin to read."""
-        self._link.engine.readiness.watch(self.sock.fileno(), READABLE, self)
+        self._session.engine.readiness.watch(self.sock.fileno(), READABLE, self)
 
     def ready(self, events: int) -> None:
         """Flush what is held, then read once."""
-        link = self._link
+        session = self._session
         if self.held and events & (WRITABLE | FAILED):
             self.write(b"")
-        if link.ended:
+        if session.ended:
             return
         if self._ended:
             if events & FAILED:
@@ -99,40 +99,40 @@ class ControlConnection:
         except OSError:
             data = b""
         if data:
-            self._link.bytes_arrived(self.side, data)
+            self._session.bytes_arrived(self.side, data)
         else:
             self._lose()
         return bool(data)
 
     def look(self) -> None:
         """Is the peer still there? Read what came; FIN may stand behind more than is read at a time."""
-        link = self._link
+        session = self._session
         for _ in range(_DRAIN_READS):
-            if link.ended or not self.read():
+            if session.ended or not self.read():
                 return
-        if not link.ended and tcp_state(self.sock) != ESTABLISHED:
+        if not session.ended and tcp_state(self.sock) != ESTABLISHED:
             self._lose()
 
     def dismiss(self) -> None:
         """The session has ended: without the circle of references no collector of garbage is needed."""
-        del self._link
+        del self._session
 
     def _gone(self) -> None:
         """It had said FIN, now it is gone for good: nobody is left to be told anything, but a file may still be whole.
 
         The session goes on behind a FIN only if the client had said QUIT, or the real server its 2xx.
         """
-        link = self._link
-        if link.session.transferring:
-            link.engine.readiness.forget(self.sock.fileno())
+        session = self._session
+        if session.transferring:
+            session.engine.readiness.forget(self.sock.fileno())
         else:
-            link.abandon("the client is gone" if self.side is Side.CLIENT else "the real server is gone")
+            session.abandon("the client is gone" if self.side is Side.CLIENT else "the real server is gone")
 
     def _lose(self) -> None:
-        link = self._link
+        session = self._session
         self._ended = True
-        link.lost(self.side)
-        if not link.ended:
+        session.lost(self.side)
+        if not session.ended:
             self.choose_events()
 
     def write(self, data: bytes, *, urgent: bool = False) -> None:
@@ -150,18 +150,18 @@ class ControlConnection:
             sent = len(data)
         if sent < len(data):
             self.held = data[sent:]
-            self._link.choose_events()
+            self._session.choose_events()
         elif self._events & WRITABLE:
-            self._link.choose_events()
+            self._session.choose_events()
 
     def choose_events(self) -> None:
         """Watch for what is of use now."""
-        events = READABLE if not self._ended and self._link.reads(self.side) else 0
+        events = READABLE if not self._ended and self._session.reads(self.side) else 0
         if self.held:
             events |= WRITABLE
         if events != self._events:
             self._events = events
-            self._link.engine.readiness.watch(self.sock.fileno(), events, self)
+            self._session.engine.readiness.watch(self.sock.fileno(), events, self)
 
     def _send_urgent(self, data: bytes) -> int:
         # Only the last byte is urgent (RFC 854, Synch); TCP marks the last byte of the call (RFC 6093 section 3.1).
@@ -169,7 +169,7 @@ class ControlConnection:
         return sent + self.sock.send(data[-1:], socket.MSG_OOB) if sent == len(data) - 1 else sent
 
 
-class Link:
+class ProxySession:
     """One session between a client and a real server."""
 
     __slots__ = (
@@ -201,7 +201,7 @@ class Link:
     def __init__(
         self,
         engine: ProxyEngine,
-        behind: Behind,
+        behind: RealServerStats,
         number: int,
         client: Endpoint,
         client_text: str,
@@ -237,6 +237,11 @@ class Link:
         self._grace: Alarm | None = None
         self._client = ControlConnection(self, sockets[0], Side.CLIENT)
         self._server = ControlConnection(self, sockets[1], Side.SERVER)
+
+    @property
+    def transferring(self) -> bool:
+        """Whether a transfer runs."""
+        return self.session.transferring
 
     def begin(self, greeting: bytes) -> None:
         """Greet the client in the real server's words, and begin to read both."""
@@ -498,4 +503,4 @@ class Link:
             engine.closings.close(self._server.sock, engine.now_s, self._server.held)
         for control in (self._client, self._server):
             control.dismiss()
-        engine.link_ended(self, reason)
+        engine.session_ended(self, reason)

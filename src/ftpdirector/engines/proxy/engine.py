@@ -19,12 +19,12 @@ from typing import Final, Protocol
 
 from ftpdirector.engines.proxy.alarms import Alarms
 from ftpdirector.engines.proxy.closing import Closings
-from ftpdirector.engines.proxy.control import Link
-from ftpdirector.engines.proxy.opening import Opening, prepare_control
+from ftpdirector.engines.proxy.connector import Connector, prepare_control
 from ftpdirector.engines.proxy.ports import NO_DESCRIPTOR_LEFT, Lease, PortPool, listening_socket
 from ftpdirector.engines.proxy.readiness import READABLE, Readiness, Watcher
 from ftpdirector.engines.proxy.relay import PipePool
 from ftpdirector.engines.proxy.sampling import Sampler
+from ftpdirector.engines.proxy.session import ProxySession
 from ftpdirector.engines.proxy.shared import SharedCounts
 from ftpdirector.engines.proxy.shortage import Reserve
 from ftpdirector.errors import EngineError
@@ -110,7 +110,7 @@ class SetupTimes:
         return Histogram(bounds_s=_SETUP_BOUNDS_S, counts=tuple(self._counts), sum_s=self._sum_s)
 
 
-class Behind:
+class RealServerStats:
     """A real server behind a virtual server: what is known and counted of it here."""
 
     __slots__ = (
@@ -139,7 +139,7 @@ class Behind:
         self.failures[cause] = self.failures.get(cause, 0) + 1
 
 
-class _Front:
+class Listener:
     """A listening socket of a virtual server."""
 
     __slots__ = ("_engine", "endpoint", "name", "sock", "wildcard")
@@ -152,6 +152,7 @@ class _Front:
         self.sock = sock
 
     def ready(self, events: int) -> None:  # noqa: ARG002  accept tells more
+        """Clients wait to be accepted."""
         for _ in range(_ACCEPTS_A_TURN):
             try:
                 sock, peer = self.sock.accept()
@@ -193,7 +194,7 @@ class _Virtual:
         self.server = server
         self.key = f"v\0{server.name}"
         self.pool = Pool(server)
-        self.real: dict[str, Behind] = {}
+        self.real: dict[str, RealServerStats] = {}
         self.refused: dict[str, int] = {}
         self.sessions_total = 0
 
@@ -240,10 +241,10 @@ class ProxyEngine:
         self._workers = workers
         self._given = dict(sockets or {})
         self._virtual: dict[str, _Virtual] = {}
-        self._fronts: dict[Endpoint, _Front] = {}
+        self._listeners: dict[Endpoint, Listener] = {}
         self._offers: Mapping[tuple[str, str], Offer] = {}
-        self._links: set[Link] = set()
-        self._openings: set[Opening] = set()
+        self._sessions: set[ProxySession] = set()
+        self._connectors: set[Connector] = set()
         self._pools: dict[IPAddress, PortPool] = {}
         self._chance = random.SystemRandom()
         self._opened = 0
@@ -257,7 +258,7 @@ class ProxyEngine:
     @property
     def addresses(self) -> tuple[Endpoint, ...]:
         """Where the engine listens; with the real port where port 0 was asked for."""
-        return tuple(_local_endpoint(front.sock) for front in self._fronts.values())
+        return tuple(_local_endpoint(listener.sock) for listener in self._listeners.values())
 
     async def start(self, wanted: Wanted) -> None:
         """Listen and serve. Raises `EngineError` when an address is taken; nothing listens then."""
@@ -273,20 +274,20 @@ class ProxyEngine:
 
         Raises `EngineError` when a new address is taken: nothing is changed then.
         """
-        fronts = {
+        listeners = {
             Endpoint(address, server.port): server.name
             for server in wanted.cluster.virtual_servers
             for address in server.addresses
         }
-        opened = self._open([endpoint for endpoint in fronts if endpoint not in self._fronts])
-        for endpoint in [endpoint for endpoint in self._fronts if endpoint not in fronts]:
-            self._close_front(endpoint)
-        for endpoint, name in fronts.items():
+        opened = self._open([endpoint for endpoint in listeners if endpoint not in self._listeners])
+        for endpoint in [endpoint for endpoint in self._listeners if endpoint not in listeners]:
+            self._close_listener(endpoint)
+        for endpoint, name in listeners.items():
             if endpoint in opened:
-                front = self._fronts[endpoint] = _Front(self, name, endpoint, opened[endpoint])
-                self.readiness.watch(front.sock.fileno(), READABLE, front)
+                listener = self._listeners[endpoint] = Listener(self, name, endpoint, opened[endpoint])
+                self.readiness.watch(listener.sock.fileno(), READABLE, listener)
             else:
-                self._fronts[endpoint].name = name
+                self._listeners[endpoint].name = name
         self._offers = wanted.offers
         for server in wanted.cluster.virtual_servers:
             self._apply_virtual(server)
@@ -303,20 +304,20 @@ class ProxyEngine:
 
     def changed_counters(self) -> EngineCounters:
         """The same, for those virtual servers alone to which something happened since the last call."""
-        live = {link.behind.virtual.name for link in self._links}
+        live = {session.behind.virtual.name for session in self._sessions}
         names, self._touched = self._touched | live, set()
         return self._count(names & self._virtual.keys())
 
     def _count(self, names: Iterable[str]) -> EngineCounters:
         busy: dict[str, int] = {}
-        for link in self._links:
-            if link.session.transferring:
-                busy[link.behind.key] = busy.get(link.behind.key, 0) + 1
+        for session in self._sessions:
+            if session.transferring:
+                busy[session.behind.key] = busy.get(session.behind.key, 0) + 1
         servers: dict[str, VirtualServerCounters] = {}
         for name in names:
             virtual = self._virtual[name]
             servers[name] = VirtualServerCounters(
-                endpoints=tuple(str(_local_endpoint(front.sock)) for front in self._fronts_of(virtual.server)),
+                endpoints=tuple(str(_local_endpoint(listener.sock)) for listener in self._listeners_of(virtual.server)),
                 sessions=self._counts.own(virtual.key),
                 sessions_total=virtual.sessions_total,
                 refused_total=dict(virtual.refused),
@@ -324,39 +325,39 @@ class ProxyEngine:
             )
         return EngineCounters(virtual_servers=servers, data_setup=self.setup_times.histogram())
 
-    def _fronts_of(self, server: VirtualServer) -> Iterator[_Front]:
+    def _listeners_of(self, server: VirtualServer) -> Iterator[Listener]:
         for address in server.addresses:
-            front = self._fronts.get(Endpoint(address, server.port))
-            if front is not None:
-                yield front
+            listener = self._listeners.get(Endpoint(address, server.port))
+            if listener is not None:
+                yield listener
 
     def sessions(self) -> tuple[SessionState, ...]:
         """The sessions that are open now, in the order of their numbers."""
         now_s = self.clock.monotonic_s()
         return tuple(
             SessionState(
-                number=link.number,
-                client=str(link.client),
-                user=link.user,
-                virtual_server=link.behind.virtual.name,
-                real_server=link.behind.server.name,
-                age_s=max(0.0, now_s - link.opened_s),
-                idle_s=max(0.0, now_s - link.active_s),
-                transferring=link.session.transferring,
+                number=session.number,
+                client=str(session.client),
+                user=session.user,
+                virtual_server=session.behind.virtual.name,
+                real_server=session.behind.server.name,
+                age_s=max(0.0, now_s - session.opened_s),
+                idle_s=max(0.0, now_s - session.active_s),
+                transferring=session.transferring,
             )
-            for link in sorted(self._links, key=lambda link: link.number)
+            for session in sorted(self._sessions, key=lambda session: session.number)
         )
 
     async def drain_and_stop(self, bound_s: float, *, grace_s: float = 0.0) -> None:
         """No new sessions; idle ones get 421 after `grace_s`; transfers finish within `bound_s` more, or are reset."""
         self._stopping = True
-        for endpoint in list(self._fronts):
-            self._close_front(endpoint)
+        for endpoint in list(self._listeners):
+            self._close_listener(endpoint)
         await self._end_of_all(grace_s)
-        for opening in list(self._openings):
-            opening.abandon()
-        for link in list(self._links):
-            link.shut_down()
+        for connector in list(self._connectors):
+            connector.abandon()
+        for session in list(self._sessions):
+            session.shut_down()
         await self._end_of_all(bound_s)
         await self.stop()
 
@@ -370,12 +371,12 @@ class ProxyEngine:
     async def stop(self) -> None:
         """End now: running transfers are reset, so that no file is taken for complete."""
         self._stopping = True
-        for endpoint in list(self._fronts):
-            self._close_front(endpoint)
-        for opening in list(self._openings):
-            opening.abandon()
-        for link in list(self._links):
-            link.abandon("the director stopped")
+        for endpoint in list(self._listeners):
+            self._close_listener(endpoint)
+        for connector in list(self._connectors):
+            connector.abandon()
+        for session in list(self._sessions):
+            session.abandon("the director stopped")
         self.closings.end_all()
         self.alarms.close()
         for pool in self._pools.values():
@@ -391,28 +392,28 @@ class ProxyEngine:
         self._given.clear()
         self.readiness.close()
 
-    # What the listening sockets, openings and sessions of this engine call.
+    # What the listening sockets, connectors and sessions of this engine call.
 
-    def accepted(self, front: _Front, sock: socket.socket, peer: tuple[str, int]) -> None:
+    def accepted(self, listener: Listener, sock: socket.socket, peer: tuple[str, int]) -> None:
         """A client connected: admit or refuse it."""
-        virtual = self._virtual[front.name]
+        virtual = self._virtual[listener.name]
         client = Endpoint(_address(peer[0]), peer[1])
-        local = front.endpoint
-        if front.wildcard:
+        local = listener.endpoint
+        if listener.wildcard:
             local = _local_endpoint(sock)
         self._opened += 1
         number = self._opened * self._workers + self._worker_index
         self.now_s = self.clock.monotonic_s()
         counted = _counted_as(virtual.server, client.address, peer[0])
-        opening = Opening(self, virtual.server, number, sock, client, peer[0], local, counted)
-        text = self._over_limit(virtual, opening)
+        connector = Connector(self, virtual.server, number, sock, client, peer[0], local, counted)
+        text = self._over_limit(virtual, connector)
         if text:
-            self.refuse(opening, *text)
+            self.refuse(connector, *text)
             return
-        self._openings.add(opening)
-        opening.start()
+        self._connectors.add(connector)
+        connector.start()
 
-    def turn_away(self, front: _Front, sock: socket.socket, client: str) -> None:
+    def turn_away(self, listener: Listener, sock: socket.socket, client: str) -> None:
         """A client that there is no descriptor for: it is told so, and its socket is closed here and now."""
         sock.settimeout(0)
         with contextlib.suppress(OSError):
@@ -420,9 +421,9 @@ class ProxyEngine:
             sock.shutdown(socket.SHUT_WR)
             sock.recv(_DISCARD_BYTES)  # What stays unread would turn the close into a reset (RFC 2525 section 2.17).
         sock.close()
-        self._count_refused(front.name, "shortage", client)
+        self._count_refused(listener.name, "shortage", client)
 
-    def pick(self, server: VirtualServer, client: IPAddress, excluding: frozenset[str]) -> Behind | None:
+    def pick(self, server: VirtualServer, client: IPAddress, excluding: frozenset[str]) -> RealServerStats | None:
         """The real server for this client; None when none is left."""
         virtual = self._virtual.get(server.name)
         if virtual is None:
@@ -431,29 +432,29 @@ class ProxyEngine:
         chosen = virtual.pool.pick(client, self.now_s, sessions, self._offered(virtual), excluding)
         return None if chosen is None else virtual.real[chosen.name]
 
-    def chosen(self, opening: Opening, behind: Behind) -> None:
+    def chosen(self, connector: Connector, behind: RealServerStats) -> None:
         """Of several real servers that were asked, this one has the client: persistence goes by it."""
-        virtual = self._virtual.get(opening.virtual_server.name)
+        virtual = self._virtual.get(connector.virtual_server.name)
         if virtual is not None:
-            virtual.pool.remember(opening.client.address, behind.server.name, self.now_s)
+            virtual.pool.remember(connector.client.address, behind.server.name, self.now_s)
 
     def later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         """Call after `delay_s`."""
         return self._loop.call_later(delay_s, call)
 
-    def opening_ended(self, opening: Opening) -> None:
+    def connector_ended(self, connector: Connector) -> None:
         """It became a session, or is refused next, or its client left."""
-        self._openings.discard(opening)
+        self._connectors.discard(connector)
 
-    def client_left(self, opening: Opening) -> None:
+    def client_left(self, connector: Connector) -> None:
         """A client hung up before it had a session; that is no refusal."""
-        self.log.debug("client left before its session", session=opening.number, client=opening.client_text)
-        self._count_client(opening.virtual_server.name, opening.counted, -1)
-        self.readiness.closing(opening.client_sock.fileno())
-        opening.client_sock.close()
+        self.log.debug("client left before its session", session=connector.number, client=connector.client_text)
+        self._count_client(connector.virtual_server.name, connector.counted, -1)
+        self.readiness.closing(connector.client_sock.fileno())
+        connector.client_sock.close()
         self._check_empty()
 
-    def server_failed(self, behind: Behind, cause: str, reason: str) -> None:
+    def server_failed(self, behind: RealServerStats, cause: str, reason: str) -> None:
         """A real server refused a session; the client does not see it as long as another takes it."""
         behind.failed(cause)
         if cause == "closed":
@@ -464,7 +465,7 @@ class ProxyEngine:
         if self._on_failure is not None:
             self._on_failure(behind.virtual.name, behind.server.name, cause)
 
-    def shortage(self, behind: Behind, error: OSError) -> None:
+    def shortage(self, behind: RealServerStats, error: OSError) -> None:
         """This host could not connect to a real server for a reason of its own: nobody is judged."""
         behind.failed("shortage")
         if error.errno in NO_DESCRIPTOR_LEFT:
@@ -473,44 +474,48 @@ class ProxyEngine:
         reason = error.strerror or str(error)
         self.sampler.say(self.log.warning, self.now_s, "no connection from this host", names, reason=reason)
 
-    def refuse(self, opening: Opening, cause: str, text: str) -> None:
+    def refuse(self, connector: Connector, cause: str, text: str) -> None:
         """Tell a client that it gets no session (RFC 959: 421 service not available, closing control connection)."""
-        self._count_refused(opening.virtual_server.name, cause, opening.client_text)
-        self._count_client(opening.virtual_server.name, opening.counted, -1)
-        self.closings.close(opening.client_sock, self.now_s, b"421 " + text.encode("ascii") + b"\r\n")
+        self._count_refused(connector.virtual_server.name, cause, connector.client_text)
+        self._count_client(connector.virtual_server.name, connector.counted, -1)
+        self.closings.close(connector.client_sock, self.now_s, b"421 " + text.encode("ascii") + b"\r\n")
 
-    def link_up(self, opening: Opening, behind: Behind, server_sock: socket.socket, greeting: bytes) -> None:
+    def session_opened(
+        self, connector: Connector, behind: RealServerStats, server_sock: socket.socket, greeting: bytes
+    ) -> None:
         """A real server greeted: the session begins."""
-        sockets = (opening.client_sock, server_sock)
-        link = Link(self, behind, opening.number, opening.client, opening.client_text, opening.virtual, sockets)
-        link.counted = opening.counted
-        self._links.add(link)
+        sockets = (connector.client_sock, server_sock)
+        session = ProxySession(
+            self, behind, connector.number, connector.client, connector.client_text, connector.virtual, sockets
+        )
+        session.counted = connector.counted
+        self._sessions.add(session)
         behind.sessions_total += 1
         virtual = self._virtual.get(behind.virtual.name)
         if virtual is not None:
             virtual.sessions_total += 1
         self.log.debug(
-            "session opened", session=link.number, client=link.client_text, virtual_server=behind.virtual.name,
+            "session opened", session=session.number, client=session.client_text, virtual_server=behind.virtual.name,
             real_server=behind.server.name,
         )  # fmt: skip
-        link.begin(greeting)
+        session.begin(greeting)
 
-    def link_ended(self, link: Link, reason: str) -> None:
+    def session_ended(self, session: ProxySession, reason: str) -> None:
         """A session closed both control connections."""
-        self._links.discard(link)
-        behind = link.behind
+        self._sessions.discard(session)
+        behind = session.behind
         behind.count(-1)
-        self._count_client(behind.virtual.name, link.counted, -1)
+        self._count_client(behind.virtual.name, session.counted, -1)
         self.log.info(
-            "session ended", session=link.number, client=link.client_text, user=link.user,
-            virtual_server=behind.virtual.name, real_server=behind.server.name, reason=reason, transfers=link.transfers,
-            duration_s=round(self.clock.monotonic_s() - link.opened_s, 3),
+            "session ended", session=session.number, client=session.client_text, user=session.user,
+            virtual_server=behind.virtual.name, real_server=behind.server.name, reason=reason,
+            transfers=session.transfers, duration_s=round(self.clock.monotonic_s() - session.opened_s, 3),
         )  # fmt: skip
         self._check_empty()
 
-    def transfer_ended(self, link: Link, ended: TransferEnded, moved: int, started_s: float) -> None:
+    def transfer_ended(self, session: ProxySession, ended: TransferEnded, moved: int, started_s: float) -> None:
         """Count and log one transfer; `started_s` is monotonic, 0 when no relay was started."""
-        behind = link.behind
+        behind = session.behind
         upload = ended.direction is Direction.UPLOAD
         if ended.outcome is Outcome.COMPLETE:
             behind.uploads += upload
@@ -524,19 +529,19 @@ class ProxyEngine:
         duration_s = self.clock.monotonic_s() - started_s if started_s else 0.0
         outcome = ended.outcome.name.lower()
         self.log.info(
-            "transfer", session=link.number, client=link.client_text, user=link.user, verb=ended.verb, path=ended.path,
-            outcome=outcome, bytes=moved, duration_s=round(duration_s, 6), reply=ended.reply,
+            "transfer", session=session.number, client=session.client_text, user=session.user, verb=ended.verb,
+            path=ended.path, outcome=outcome, bytes=moved, duration_s=round(duration_s, 6), reply=ended.reply,
             virtual_server=behind.virtual.name, real_server=behind.server.name,
         )  # fmt: skip
         if self._on_transfer is not None:
             self._on_transfer(
                 TransferRecord(
-                    session=link.number,
+                    session=session.number,
                     started_s=self.clock.now_s() - duration_s,
                     duration_s=duration_s,
                     bytes=moved,
-                    client=link.client_text,
-                    user=link.user,
+                    client=session.client_text,
+                    user=session.user,
                     verb=ended.verb,
                     path=ended.path,
                     upload=upload,
@@ -564,10 +569,10 @@ class ProxyEngine:
             self._pools[address] = pool
         return pool.lease(client, on_open, part)
 
-    def no_data_port(self, link: Link, reason: str) -> None:
+    def no_data_port(self, session: ProxySession, reason: str) -> None:
         """A client asked for a data port, and there is none for it."""
-        names = {"virtual_server": link.behind.virtual.name}
-        own = {"session": link.number, "client": link.client_text, "reason": reason}
+        names = {"virtual_server": session.behind.virtual.name}
+        own = {"session": session.number, "client": session.client_text, "reason": reason}
         self.sampler.say(self.log.warning, self.now_s, "no data port", names, **own)
 
     def local_address(self, sock: socket.socket) -> IPAddress:
@@ -595,7 +600,7 @@ class ProxyEngine:
         for real in server.real_servers:
             behind = old.get(real.name)
             if behind is None:
-                behind = Behind(self._counts.add, server, real)
+                behind = RealServerStats(self._counts.add, server, real)
             behind.virtual = server
             behind.server = real
             behind.text = str(real.address)
@@ -606,10 +611,10 @@ class ProxyEngine:
         offers = self._offers
         return {real: offers[name, real] for real in virtual.real if (name, real) in offers}
 
-    def _over_limit(self, virtual: _Virtual, opening: Opening) -> tuple[str, str] | None:
+    def _over_limit(self, virtual: _Virtual, connector: Connector) -> tuple[str, str] | None:
         """Count the client in, then compare: two workers that admit at once never both exceed a limit."""
         server = virtual.server
-        total, per_client = self._count_client(server.name, opening.counted, 1)
+        total, per_client = self._count_client(server.name, connector.counted, 1)
         if server.max_sessions and total > server.max_sessions:
             return "max_sessions", "Too many sessions on this address, try again later."
         if server.max_sessions_per_client and per_client > server.max_sessions_per_client:
@@ -645,7 +650,7 @@ class ProxyEngine:
         }
         return [self._part(ports) for ports in ranges]
 
-    def _counters(self, behind: Behind, busy: Mapping[str, int]) -> RealServerCounters:
+    def _counters(self, behind: RealServerStats, busy: Mapping[str, int]) -> RealServerCounters:
         return RealServerCounters(
             sessions=self._counts.own(behind.key),
             sessions_total=behind.sessions_total,
@@ -672,11 +677,11 @@ class ProxyEngine:
             opened[endpoint] = sock
         return opened
 
-    def _close_front(self, endpoint: Endpoint) -> None:
-        front = self._fronts.pop(endpoint)
+    def _close_listener(self, endpoint: Endpoint) -> None:
+        listener = self._listeners.pop(endpoint)
         # Unregistered by hand: other processes may hold the same socket, so that close(2) would not do it.
-        self.readiness.forget(front.sock.fileno())
-        front.sock.close()
+        self.readiness.forget(listener.sock.fileno())
+        listener.sock.close()
 
     def _tick(self) -> None:
         now_s = self.now_s = self.clock.monotonic_s()
@@ -685,17 +690,17 @@ class ProxyEngine:
         self._exhausted = self._exhausted and now_s - self._exhausted_s < _EXHAUSTED_AGAIN_S
         for pool in self._pools.values():
             pool.expire(now_s)
-        for opening in list(self._openings):
-            opening.tick(now_s)
-        for link in list(self._links):
-            link.tick(now_s)
+        for connector in list(self._connectors):
+            connector.tick(now_s)
+        for session in list(self._sessions):
+            session.tick(now_s)
         self.closings.expire(now_s)
         self.sampler.sum_up(now_s)
         self._check_empty()
         self._ticking = self._loop.call_later(self.timing.tick_s, self._tick)
 
     def _check_empty(self) -> None:
-        if self._stopping and not self._links and not self._openings and not len(self.closings):
+        if self._stopping and not self._sessions and not self._connectors and not len(self.closings):
             self._empty.set()
 
     def _bug(self, watcher: Watcher, bug: Exception) -> None:
