@@ -448,7 +448,7 @@ class ProxyEngine:
 
     def client_left(self, connector: Connector) -> None:
         """A client hung up before it had a session; that is no refusal."""
-        self.log.debug("client left before its session", session=connector.number, client=connector.client_text)
+        self.log.debug("client_left", session=connector.number, client=connector.client_text)
         self._count_client(connector.virtual_server.name, connector.counted, -1)
         self.readiness.closing(connector.client_sock.fileno())
         connector.client_sock.close()
@@ -461,7 +461,7 @@ class ProxyEngine:
             # Servers at their limit close so too (ProFTPD's MaxInstances): whoever judges wants to know.
             reason = f"{reason}; {self._counts.total(behind.key)} sessions live there"
         names = {"virtual_server": behind.virtual.name, "real_server": behind.server.name, "cause": cause}
-        self.sampler.say(self.log.warning, self.now_s, "real server refused a session", names, reason=reason)
+        self.sampler.say(self.log.warning, self.now_s, "real_server_refused_session", names, reason=reason)
         if self._on_failure is not None:
             self._on_failure(behind.virtual.name, behind.server.name, cause)
 
@@ -472,7 +472,7 @@ class ProxyEngine:
             self.descriptors_exhausted()
         names = {"virtual_server": behind.virtual.name, "real_server": behind.server.name}
         reason = error.strerror or str(error)
-        self.sampler.say(self.log.warning, self.now_s, "no connection from this host", names, reason=reason)
+        self.sampler.say(self.log.warning, self.now_s, "no_connection_from_this_host", names, reason=reason)
 
     def refuse(self, connector: Connector, cause: str, text: str) -> None:
         """Tell a client that it gets no session (RFC 959: 421 service not available, closing control connection)."""
@@ -495,7 +495,7 @@ class ProxyEngine:
         if virtual is not None:
             virtual.sessions_total += 1
         self.log.debug(
-            "session opened", session=session.number, client=session.client_text, virtual_server=behind.virtual.name,
+            "session_opened", session=session.number, client=session.client_text, virtual_server=behind.virtual.name,
             real_server=behind.server.name,
         )  # fmt: skip
         session.begin(greeting)
@@ -507,7 +507,7 @@ class ProxyEngine:
         behind.count(-1)
         self._count_client(behind.virtual.name, session.counted, -1)
         self.log.info(
-            "session ended", session=session.number, client=session.client_text, user=session.user,
+            "session_ended", session=session.number, client=session.client_text, user=session.user,
             virtual_server=behind.virtual.name, real_server=behind.server.name, reason=reason,
             transfers=session.transfers, duration_s=round(self.clock.monotonic_s() - session.opened_s, 3),
         )  # fmt: skip
@@ -573,7 +573,7 @@ class ProxyEngine:
         """A client asked for a data port, and there is none for it."""
         names = {"virtual_server": session.behind.virtual.name}
         own = {"session": session.number, "client": session.client_text, "reason": reason}
-        self.sampler.say(self.log.warning, self.now_s, "no data port", names, **own)
+        self.sampler.say(self.log.warning, self.now_s, "no_data_port", names, **own)
 
     def local_address(self, sock: socket.socket) -> IPAddress:
         """The address on this host that a connection uses."""
@@ -584,7 +584,7 @@ class ProxyEngine:
         if not self._exhausted:
             self._exhausted = True
             self._exhausted_s = self.clock.monotonic_s()
-            self.log.warning("no descriptor is left", remedy="raise LimitNOFILE of the service")
+            self.log.warning("no_descriptor_left", remedy="raise LimitNOFILE of the service")
 
     # Inside.
 
@@ -631,7 +631,7 @@ class ProxyEngine:
             virtual.refused[cause] = virtual.refused.get(cause, 0) + 1
             self._touched.add(name)
         names = {"virtual_server": name, "cause": cause}
-        self.sampler.say(self.log.info, self.now_s, "client refused", names, client=client)
+        self.sampler.say(self.log.info, self.now_s, "client_refused", names, client=client)
 
     def _part(self, ports: PortRange) -> PortRange:
         """Workers never meet; where there are more of them than ports they pass over what another one has."""

@@ -431,7 +431,7 @@ class ProxySession:
                 self._listen_for_server()
             case LoggedIn(user):
                 self.user = user
-                self.engine.log.debug("logged in", session=self.number, client=self.client_text, user=user)
+                self.engine.log.debug("logged_in", session=self.number, client=self.client_text, user=user)
             case RememberRefused(verb):
                 self.behind.refused |= {verb}
             case Close(reason):
