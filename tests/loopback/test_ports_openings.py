@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ftpdirector.engines.proxy.engine import Timing
+from ftpdirector.engines.proxy.runtime import Timing
 from ftpdirector.model import Endpoint, PortRange, RealServer, Timeouts, VirtualServer
 from tests.loopback.house import House, Line, director, quiet_port, reset, virtual_server, wanted_of, with_server
 from tests.loopback.mortal import mortal

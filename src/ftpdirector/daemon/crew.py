@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from ftpdirector.daemon import messages
-from ftpdirector.engines.proxy.connector import prepare_control
-from ftpdirector.engines.proxy.engine import BACKLOG, Log, ProxyEngine
+from ftpdirector.engines.proxy.engine import ProxyEngine
+from ftpdirector.engines.proxy.listeners import BACKLOG
 from ftpdirector.engines.proxy.ports import listening_socket
+from ftpdirector.engines.proxy.runtime import Log
 from ftpdirector.engines.proxy.shared import SharedCounts
+from ftpdirector.engines.proxy.stream import prepare_control
 from ftpdirector.errors import EngineError
 from ftpdirector.host.clock import HostClock
 from ftpdirector.host.run import start_module

@@ -16,10 +16,11 @@ import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from ftpdirector.engines.proxy.closing import Closings, finish_on_close, reset_on_close
+from ftpdirector.engines.proxy.closing import finish_on_close, reset_on_close
 from ftpdirector.engines.proxy.ports import IP_FREEBIND, NO_DESCRIPTOR_LEFT, Lease, family_of, reset
-from ftpdirector.engines.proxy.readiness import EVERY_EDGE, READABLE, Readiness
-from ftpdirector.engines.proxy.relay import Flow, PipePool, Progress
+from ftpdirector.engines.proxy.readiness import EVERY_EDGE, READABLE
+from ftpdirector.engines.proxy.relay import Flow, Progress
+from ftpdirector.engines.proxy.runtime import Runtime
 from ftpdirector.ftp.actions import Direction
 from ftpdirector.ftp.session import Side
 from ftpdirector.model import Endpoint, IPAddress
@@ -54,15 +55,6 @@ class Observer(Protocol):
 
     def data_broken(self, side: Side, text: str) -> None:
         """This side's data connection failed in mid-transfer."""
-
-
-class Runtime(Protocol):
-    """What all sessions of an engine share."""
-
-    readiness: Readiness
-    pipes: PipePool
-    closings: Closings
-    now_s: float
 
 
 class DataEnd:
@@ -105,7 +97,7 @@ class DataEnd:
         self.lease = None
         self.listener = None
         self.sock = sock
-        self.data.ground.readiness.watch(sock.fileno(), EVERY_EDGE, self)
+        self.data.runtime.readiness.watch(sock.fileno(), EVERY_EDGE, self)
         self.data.tell_open(self.side)
 
     def release(self) -> None:
@@ -138,7 +130,7 @@ class DataEnd:
     def _close(self) -> None:
         sock = self.take()
         if sock is not None:
-            self.data.ground.readiness.closing(sock.fileno())
+            self.data.runtime.readiness.closing(sock.fileno())
             sock.close()
 
 
@@ -151,7 +143,7 @@ class _ServerListener:
         self._end = end
         self._peer = peer
         self.sock = sock
-        end.data.ground.readiness.watch(sock.fileno(), READABLE, self)
+        end.data.runtime.readiness.watch(sock.fileno(), READABLE, self)
 
     def ready(self, events: int) -> None:  # noqa: ARG002  accept tells more
         try:
@@ -159,7 +151,7 @@ class _ServerListener:
         except OSError as error:
             if error.errno in NO_DESCRIPTOR_LEFT:
                 # The connection stays in the queue: to be told of it again and again would keep a core busy.
-                self._end.data.ground.readiness.rest(self.sock.fileno(), self)
+                self._end.data.runtime.readiness.rest(self.sock.fileno(), self)
             return
         if peer[0] != self._peer:
             reset(sock)
@@ -169,18 +161,18 @@ class _ServerListener:
 
     def close(self) -> None:
         if self.sock.fileno() >= 0:
-            self._end.data.ground.readiness.closing(self.sock.fileno())
+            self._end.data.runtime.readiness.closing(self.sock.fileno())
             self.sock.close()
 
 
 class DataConnections:
     """Both sides, and the flow of bytes between them."""
 
-    __slots__ = ("_client", "_direction", "_flows", "_joined", "_moved", "_observer", "_resuming", "_server", "ground")
+    __slots__ = ("_client", "_direction", "_flows", "_joined", "_moved", "_observer", "_resuming", "_server", "runtime")
 
-    def __init__(self, ground: Runtime, observer: Observer) -> None:
+    def __init__(self, runtime: Runtime, observer: Observer) -> None:
         """Nothing is open yet."""
-        self.ground = ground
+        self.runtime = runtime
         self._observer = observer
         self._client = DataEnd(self, Side.CLIENT)
         self._server = DataEnd(self, Side.SERVER)
@@ -249,7 +241,7 @@ class DataConnections:
         end.release()
         sock = end.take()
         if sock is not None:
-            self.ground.closings.finish(sock, self.ground.now_s, patience_s)
+            self.runtime.closings.finish(sock, self.runtime.now_s, patience_s)
         self._unjoin()
 
     def drop(self, side: Side) -> None:
@@ -298,11 +290,11 @@ class DataConnections:
             sock = begin()
         except OSError as error:
             text = error.strerror or str(error)
-            self.ground.readiness.soon(lambda: self.tell_failed(end.side, text))
+            self.runtime.readiness.soon(lambda: self.tell_failed(end.side, text))
             return
         end.sock = sock
         end.connecting = True
-        self.ground.readiness.watch(sock.fileno(), EVERY_EDGE, end)
+        self.runtime.readiness.watch(sock.fileno(), EVERY_EDGE, end)
 
     def _join(self) -> None:
         client, server, direction = self._client, self._server, self._direction
@@ -311,7 +303,7 @@ class DataConnections:
         if client.connecting or server.connecting:
             return
         self._joined = True
-        pipes = self.ground.pipes
+        pipes = self.runtime.pipes
         down = Flow(server.sock, client.sock, pipes, lambda: self._sender_ended(server))
         match direction:
             case Direction.DOWNLOAD:
@@ -374,7 +366,7 @@ class DataConnections:
     def _again(self) -> None:
         if not self._resuming:
             self._resuming = True
-            self.ground.readiness.soon(self._resume)
+            self.runtime.readiness.soon(self._resume)
 
     def _side_of(self, flow: Flow, *, sends: bool) -> Side:
         """The last flow of an upload, and of BOTH, is the client's."""
@@ -413,7 +405,7 @@ class DataConnections:
             # A real server that closes before the upload's end will not store it; its reply tells why.
             self._break(end.side, "closed early")
         elif data:
-            self.ground.readiness.soon(lambda: self._look_at_receiver(end))
+            self.runtime.readiness.soon(lambda: self._look_at_receiver(end))
 
 
 def _connect_from(peer: Endpoint, source: IPAddress, source_port: int) -> socket.socket:
