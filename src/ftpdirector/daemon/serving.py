@@ -23,7 +23,8 @@ import uvloop
 
 from ftpdirector.daemon import messages
 from ftpdirector.daemon.logs import first_of, lines_dropped, set_up_log, where_of
-from ftpdirector.engines.proxy.server import Log, ProxyEngine
+from ftpdirector.engines.proxy.engine import ProxyEngine
+from ftpdirector.engines.proxy.runtime import Log
 from ftpdirector.engines.proxy.shared import SharedCounts
 from ftpdirector.errors import EngineError
 from ftpdirector.host.clock import HostClock
