@@ -156,3 +156,24 @@ def test_a_journal_of_version_0_1_can_be_undone(host: Host) -> None:
     path.write_text(path.read_text().replace('"notifies"', '"tells"'))
     assert undo(host)
     assert files(host) == before
+
+
+THEIRS = ["theirs\n", "theirs", "theirs\r\nmore\r\n", "a\x0cb\x85\nmore\n", "\n", "", "caf\udce9\n"]
+
+
+@pytest.mark.parametrize("text", THEIRS)
+@pytest.mark.parametrize("undone", ["removed", "not confirmed"])
+def test_files_of_others_come_back_byte_for_byte(host: Host, text: str, undone: str) -> None:
+    """The ends of their lines, a last line without one, an empty file: after `remove` and after an undo."""
+    data = text.encode(errors="surrogateescape")
+    paths = [host.place.root / name for name in ("etc/keepalived/keepalived.conf", "etc/iptables/rules.v4")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    apply(host, plan(host, SETUP, cluster="text"), confirm_by_s=float(undone == "not confirmed"))
+    assert [path.read_bytes() == data for path in paths] == [False, False]
+    if undone == "removed":
+        apply(host, plan(host, HostSetup(), cluster=""))
+    else:
+        assert undo(host)
+    assert [path.read_bytes() for path in paths] == [data, data]

@@ -43,6 +43,8 @@ class Mortal:
     stored: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     first_lines: queue.SimpleQueue[bytes] = field(default_factory=queue.SimpleQueue)
     """The first line of each session."""
+    told: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
+    """The ports that PORT or EPRT named; nothing connects there by itself."""
 
 
 @contextlib.contextmanager
@@ -84,6 +86,7 @@ def _session(state: Mortal, sock: socket.socket, host: str) -> None:
         if state.greeting is None:
             sock.recv(1)
             return
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 226 is not to wait for an acknowledgement of 150
         sock.sendall(state.greeting)
         if not state.greeting.startswith(b"220"):
             return
@@ -119,9 +122,12 @@ class _Data:
             self.listener = None
 
 
+HELP_LINES = 500
+
 _REPLIES = {
     b"USER": b"331 password\r\n", b"PASS": b"230 in\r\n", b"TYPE": b"200 type\r\n", b"REST": b"350 rest\r\n",
     b"NOOP": b"200 noop\r\n", b"QUIT": b"221 bye\r\n", b"ABOR": b"226 nothing to abort\r\n",
+    b"HELP": b"214-help\r\n" + b" a line\r\n" * HELP_LINES + b"214 end\r\n",
 }  # fmt: skip
 
 
@@ -129,6 +135,13 @@ def _answer(state: Mortal, sock: socket.socket, data: _Data, words: list[bytes])
     verb = words[0].upper()
     if verb == b"EPSV":
         sock.sendall(b"229 entering (|||%d|)\r\n" % data.announce())
+    elif verb == b"EPRT":
+        state.told.put(int(words[1].split(b"|")[3]))
+        sock.sendall(b"200 eprt\r\n")
+    elif verb == b"PORT":
+        *_, high, low = (int(number) for number in words[1].split(b","))
+        state.told.put(256 * high + low)
+        sock.sendall(b"200 port\r\n")
     elif verb == b"RETR":
         sock.sendall(b"150 opening\r\n")
         with data.accept() as to:

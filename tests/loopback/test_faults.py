@@ -104,7 +104,7 @@ def test_complete_download_ends_cleanly_and_226_comes(house: House, server: Mort
 @pytest.mark.parametrize("sent", [0, 1, 100_000])
 @pytest.mark.parametrize("how", ["clean", "reset", "control only"])
 def test_upload_from_a_dying_client_resets_the_server(house: House, server: Mortal, how: str, sent: int) -> None:
-    """A killed client's kernel closes the control connection first, then the data connection, both cleanly."""
+    """Closed by hand, the control connection first; tests/real/test_killed.py has processes that are really killed."""
     line = Line(house.address).login()
     data = line.passive()
     line.say("STOR file.bin")
@@ -390,7 +390,7 @@ def test_nothing_is_left_behind(server: Mortal) -> None:
 
         def settle() -> None:
             house.no_sessions()
-            house.until(lambda: not len(house.engine.closings), "sockets linger")
+            house.until(lambda: not len(house.engine.runtime.closings), "sockets linger")
 
         errors: list[BaseException] = []
         at_once()  # what is kept for re-use (ports, pipes) is there from now on

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ftpdirector.engines.proxy.server import Timing
+from ftpdirector.engines.proxy.runtime import Timing
 from ftpdirector.model import Endpoint, PortRange, RealServer, Timeouts, VirtualServer
 from tests.loopback.house import House, Line, director, quiet_port, reset, virtual_server, wanted_of, with_server
 from tests.loopback.mortal import mortal
@@ -256,8 +256,8 @@ def test_endless_greeting_is_bounded_in_bytes() -> None:
         assert house.failures == [("ftp", "d0", "greeting")]
 
 
-def test_a_server_that_closes_silently_is_full_while_sessions_live_there() -> None:
-    """As ProFTPD does at MaxInstances, and Pure-FTPd: that others live there says that it works."""
+def test_a_server_that_closes_silently_is_told_by_that_word_with_its_sessions() -> None:
+    """As ProFTPD does at MaxInstances: whether it is full or down is judged by whether others live there."""
     taken = threading.Event()
 
     def one_session(sock: socket.socket) -> None:
@@ -271,11 +271,14 @@ def test_a_server_that_closes_silently_is_full_while_sessions_live_there() -> No
         with Line(house.address) as line:
             assert line.reply() == "220 only one"
             assert greeting(house)[0].startswith("421")
-            assert house.failures == [("ftp", "d0", "full")]
         house.no_sessions()
         assert greeting(house)[0].startswith("421")
-        assert house.failures[1:] == [("ftp", "d0", "closed")]
+        assert house.failures == [("ftp", "d0", "closed")] * 2
         assert causes(house, "d0") == {"closed": 2}
+        reasons = [
+            str(values["reason"]) for _, event, values in house.log.lines if event == "real_server_refused_session"
+        ]
+        assert [reason.partition("; ")[2] for reason in reasons] == ["1 sessions live there", "0 sessions live there"]
 
 
 def test_a_421_is_full() -> None:
@@ -320,7 +323,7 @@ def test_a_thousand_refused_clients_are_a_few_lines_and_all_are_counted() -> Non
             house.no_sessions()
             time.sleep(1.2)  # the last second's sum is written at a tick behind it
             lines = [
-                values for _, event, values in house.do(lambda: list(house.log.lines)) if event == "client refused"
+                values for _, event, values in house.do(lambda: list(house.log.lines)) if event == "client_refused"
             ]
             assert len(lines) <= 5 * (took_s + 2)
             assert sum(int(str(values.get("count", 1))) for values in lines) == 1000

@@ -6,6 +6,7 @@ The daemon is nobody, with CAP_NET_ADMIN and nothing else.
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 import threading
 import time
@@ -23,7 +24,7 @@ from lab.netns.strict_client import Session
 from ftpdirector.slices import slices_of
 from tests.netns import director as here
 from tests.netns.director import DirectorHost, director_host
-from tests.netns.table import cluster_of, count_of, text_of
+from tests.netns.table import cluster_of, count_of, counted, listed, text_of
 
 WHY_NOT = servers.missing() or here.missing()
 pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
@@ -376,3 +377,55 @@ def test_a_table_that_somebody_else_changed_is_taken_over_anew(hosts: Network, p
         assert withheld(hosts) == set()
         wait_until(lambda: withheld(hosts) == {"real-2-4"})
         assert "real-2-4" not in chosen(hosts, 6)
+
+
+def test_what_apply_changed_is_not_put_back_by_a_director_of_another_file(hosts: Network, place: DirectorHost) -> None:
+    """It says so, changes nothing, and goes on when it has the file too; the boot file of its own it takes over."""
+    with place.running() as director:
+        place.write(text_of(NUMBERS, (4,), check=CHECK, scheduler="sh"))
+        place.apply()
+        applied = listed(hosts.director)
+        director.wait_for("kernel_not_told")
+        assert director.ask("drain", "real-2-4").returncode == 0
+        time.sleep(2.0)  # twice as long as it takes to look and follow
+        assert [block for block in listed(hosts.director) if "dynamic" not in block] == [
+            block for block in applied if "dynamic" not in block
+        ]
+        assert director.ask("reload").returncode == 0
+        wait_until(lambda: withheld(hosts) == {"real-2-4"})
+    assert place.command("plan", str(place.file)).stdout == "nothing to change\n"
+
+
+def test_what_remove_took_away_is_not_put_back(hosts: Network, place: DirectorHost) -> None:
+    with place.running() as director:
+        assert place.command("remove").returncode == 0
+        director.wait_for("kernel_not_told")
+        director.ask("drain", "real-2-4")
+        time.sleep(2.0)  # twice as long as it takes to look and follow
+        assert hosts.director.run("nft", "list", "ruleset").stdout == ""
+
+
+def test_a_table_with_the_set_names_of_version_0_1_is_changed_in_one_transaction(
+    hosts: Network, place: DirectorHost
+) -> None:
+    """By `apply` and by a director that starts: sessions keep their data connections, no old name is left."""
+    names = {
+        "sessions": "served", "accepted_v": "made_v", "bytes_to_clients_v": "down_v", "bytes_to_servers_v": "up_v",
+    }  # fmt: skip
+    for change in ("apply", "run"):
+        text = (place.work / "etc/ftpdirector/ftpdirector.nft").read_text()
+        for name, old in names.items():
+            text = re.sub(rf"(set |@){name}(?=[46]? |[46]?\n)", rf"\g<1>{old}", text)
+        hosts.director.nft(re.sub(r"state_[0-9a-f]{8}_", "state_", text))
+        assert counted(hosts.director, "served") == 0
+        with session(hosts) as held:
+            if change == "apply":
+                place.apply()
+            else:
+                with place.running():
+                    wait_until(lambda: "set served" not in "".join(listed(hosts.director)))
+            for mode in ("PASV", "PORT"):
+                held.retrieve(mode)
+        found = "".join(listed(hosts.director))
+        assert not re.findall(r"set (served|made|down|up)\b", found)
+        assert counted(hosts.director, "bytes_to_clients_v4") > 0

@@ -64,7 +64,42 @@ def test_an_element_that_nft_words_otherwise_is_no_change() -> None:
     assert change == "delete element inet x m { 192.0.2.2 : 0x00000016 }\n"
 
 
-@pytest.mark.parametrize("text", ["", "nothing", "table inet x {\n\tflowtable f {\n\t}\n}\n"])
-def test_another_text_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no table|not an object"):
+FOREIGN = """table inet x {
+	flags dormant
+	comment "not { ours # at all"
+	quota monthly {
+		over 25 mbytes
+	}
+	ct timeout short {
+		protocol tcp
+		l3proto ip
+		policy = { established : 2m, close : 20s }
+	}
+	flowtable fast {
+		hook ingress priority filter
+		devices = { lo }
+	}
+	chain theirs {
+		tcp dport 21 quota name "monthly" comment "} # a brace" drop
+	}
+}
+"""
+
+
+def test_what_is_not_ours_is_carried_as_text() -> None:
+    table = parse_table(FOREIGN)
+    assert [(obj.kind, obj.name) for obj in table.foreign] == [
+        ("quota", "monthly"), ("ct timeout", "short"), ("flowtable", "fast"),
+    ]  # fmt: skip
+    assert table.options == ("flags dormant", 'comment "not { ours # at all"')
+    assert [rule.text for rule in table.chains[0].rules] == [
+        'tcp dport 21 quota name "monthly" comment "} # a brace" drop'
+    ]
+    in_order = tuple(sorted(table.foreign, key=lambda obj: obj.kind))
+    assert parse_table(canonical(FOREIGN)) == replace(table, foreign=in_order)
+
+
+@pytest.mark.parametrize("text", ["", "nothing"])
+def test_a_text_without_a_table_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no table"):
         parse_table(text)

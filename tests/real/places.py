@@ -48,8 +48,37 @@ class Place:
                 os.kill(pid, signal.SIGKILL)
         return len(found)
 
+    @property
+    def tells(self) -> bool:
+        """Whether the server tells whole files from cut ones in its log.
+
+        Pure-FTPd's has status 200 for both, and pyftpdlib itself takes a reset for an end (`DTPHandler.handle_close`).
+        """
+        return self.real.kind in ("vsftpd", "proftpd")
+
+    def worker(self, other_than: int = 0) -> int:
+        """The director's only worker, once it serves and the one before it is buried."""
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            pids = self._workers()
+            with contextlib.suppress(OSError, EOFError, AssertionError):
+                if len(pids) == 1 and pids != [other_than]:
+                    self.login().sock.close()
+                    return pids[0]
+            assert time.monotonic() < end, f"nobody serves: {pids}\n{self.director.text[-2000:]}"
+            time.sleep(0.02)
+
+    def _workers(self) -> list[int]:
+        """By their name: the supervisor may have other children."""
+        found: list[int] = []
+        for pid in self.director.workers():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text() == "ftpdirector-w0\n":
+                    found.append(pid)
+        return found
+
     def verdict(self, name: str) -> str:
-        """What the server's own log says of an upload, once it does: `whole`, or `cut`."""
+        """What the server's own log says of a transfer, once it does: `whole`, or `cut`."""
         end = time.monotonic() + PATIENCE_S
         while True:
             found = self._verdicts(name)
@@ -65,15 +94,14 @@ class Place:
         return file.stat().st_size if file.exists() else 0
 
     def _log(self) -> str:
-        name = {"pyftpdlib": "output.txt", "pure-ftpd": "pure-ftpd.log"}.get(self.real.kind, "transfers.log")
-        file = self.work / name
+        file = self.work / "transfers.log"
         return file.read_text(errors="replace") if file.exists() else ""
 
     def _verdicts(self, name: str) -> list[str]:
         lines = [line for line in self._log().splitlines() if re.search(rf"/{re.escape(name)}\b", line)]
         if self.real.kind == "proftpd":  # xferlog(5): i, incomplete, is the last word
             return ["cut" if line.endswith(" i") else "whole" for line in lines]
-        return ["cut" if "FAIL UPLOAD" in line else "whole" for line in lines]
+        return ["cut" if "FAIL " in line else "whole" for line in lines]
 
 
 def descendants(pid: int) -> list[int]:

@@ -14,6 +14,7 @@ from ftpdirector.change.plan import Actual, Desired, ResourceId, ResourceKind
 from ftpdirector.change.saved import ours_in, restoring, with_ours
 from ftpdirector.host import files, kernel, packetfilter
 from ftpdirector.nft.listing import canonical, parse_table, reworded, with_elements_of
+from ftpdirector.nft.objects import Table, format_table
 from ftpdirector.nft.transaction import transaction
 
 ON_DISK: Final = frozenset({ResourceKind.FILE, ResourceKind.LINE, ResourceKind.SAVED, ResourceKind.LINK})
@@ -49,7 +50,11 @@ def read_actual(place: Place, key: ResourceId, desired: Desired | None) -> Actua
 
 
 def write_value(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
-    """Write the value; None removes the resource. Raises `HostError`."""
+    """Write the value; None removes the resource. Raises `HostError`.
+
+    `mode` are the permission bits of a file of ours; of a file of someone else it says, when our part is removed,
+    whether there was one before (None: there was none).
+    """
     _WRITERS[key.kind](place, key, value, mode)
 
 
@@ -91,16 +96,26 @@ def _read_nft(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
 
 def _write_nft(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
     del place, mode
-    present = packetfilter.list_table(key.target)
-    if value is None:
+    if value is None:  # removing needs no reading: whatever is in it goes with it
         packetfilter.delete_table(key.target)
-    elif present is None:
+        return
+    listed = packetfilter.list_table(key.target)
+    if listed is None:
         packetfilter.load_nft(value)
-    else:
-        # What packets have put into the table stays: persistence, who may open data connections.
-        shown = parse_table(packetfilter.list_as_loaded(value, key.target))
-        wanted = with_elements_of(shown, parse_table(value))
-        packetfilter.load_nft(transaction(reworded(parse_table(present), shown=shown, wanted=wanted), wanted))
+        return
+    present, given = parse_table(listed), parse_table(value)
+    if _has_foreign(present) or _has_foreign(given):
+        # What others have put into our table may be tied to anything in it, and goes or comes with the whole.
+        packetfilter.load_nft(f"add table {key.target}\ndelete table {key.target}\n{format_table(given)}")
+        return
+    # What packets have put into the table stays: persistence, who may open data connections.
+    as_shown = parse_table(packetfilter.list_as_loaded(value, key.target))
+    wanted = with_elements_of(as_shown, given)
+    packetfilter.load_nft(transaction(reworded(present, shown=as_shown, wanted=wanted), wanted))
+
+
+def _has_foreign(table: Table) -> bool:
+    return bool(table.foreign or table.options)
 
 
 def _read_iptables(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
@@ -138,30 +153,46 @@ def _write_file(place: Place, key: ResourceId, value: str | None, mode: int | No
 def _read_line(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
     del desired
     name, _, line = key.target.partition("\n")
-    text = files.read_text(place.path(name)) or ""
-    return Actual(value=line if line in text.splitlines() else None)
+    path = place.path(name)
+    is_there = any(_is_line(present, line) for present in (files.read_text(path) or "").split("\n"))
+    return Actual(value=line if is_there else None, mode=files.mode_of(path))
 
 
 def _write_line(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
-    del mode
     name, _, line = key.target.partition("\n")
     path = place.path(name)
-    lines = [present for present in (files.read_text(path) or "").splitlines() if present != line]
+    lines = [present for present in (files.read_text(path) or "").split("\n") if not _is_line(present, line)] or [""]
     if value is not None:
-        lines.append(line)
-    text = "".join(f"{text_line}\n" for text_line in lines)
-    files.replace_text(path, text or None)  # a file that held our line alone goes with it
+        # Last; but first before a last line that has no end, which would need one else.
+        lines.insert(len(lines) - 1 if lines[-1] == "" else 0, line)
+    _write_foreign(path, "\n".join(lines), is_ours=value is None and mode is None)
+
+
+def _is_line(present: str, line: str) -> bool:
+    return present.rstrip("\r") == line
+
+
+def _write_foreign(path: Path, text: str, *, is_ours: bool) -> None:
+    """Write a file of someone else; one that was made for us is removed when nothing is left in it."""
+    if text or path.exists():
+        files.replace_text(path, None if is_ours and not text else text)
 
 
 def _read_saved(place: Place, key: ResourceId, desired: Desired | None) -> Actual:
     del desired
-    return Actual(value=ours_in(files.read_text(place.path(key.target)) or "") or None)
+    path = place.path(key.target)
+    return Actual(value=ours_in(files.read_text(path) or "") or None, mode=files.mode_of(path))
 
 
 def _write_saved(place: Place, key: ResourceId, value: str | None, mode: int | None) -> None:
-    del mode
     path = place.path(key.target)
-    files.replace_text(path, with_ours(files.read_text(path) or "", value or "") or None)
+    text = saved_text(place, key, value)
+    _write_foreign(path, text, is_ours=value is None and mode is None)
+
+
+def saved_text(place: Place, key: ResourceId, value: str | None) -> str:
+    """What a file of saved iptables rules is to hold with `value` as our part. Raises `HostError`."""
+    return with_ours(files.read_text(place.path(key.target)) or "", value or "")
 
 
 def _read_link(place: Place, key: ResourceId, desired: Desired | None) -> Actual:

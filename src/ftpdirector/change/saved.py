@@ -1,16 +1,25 @@
 """iptables chains of our own <-> text: for iptables-restore, and within a file that someone else keeps (rules.v4).
 
 A saved file is never a dump of what happens to be loaded: our chains are put into it and taken out again, and every
-other line stays as it is. This module knows no host.
+other byte stays as it is. This module knows no host.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from ftpdirector.change.setup import CHAIN_PREFIX, IptablesChain
 
+_MADE: Final = f"# {CHAIN_PREFIX}: this table is here for our chains alone"
+_KEPT: Final = f"# {CHAIN_PREFIX}: this table was empty before our chains"
+"""Whether a table that our chains leave goes with them. A file that iptables-save has written since has lost both."""
+_COUNTERS: Final = re.compile(r"\[\d+:\d+\]\s*")
+_WORD: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
+_CALLS: Final = frozenset({"-j", "--jump", "-g", "--goto"})
 _DECLARATION: Final = 0
 _CALL: Final = 1
 _RULE: Final = 2
@@ -33,34 +42,55 @@ def ours_in(saved: str) -> str:
     """The part of an iptables-save text that is ours, in the form of `block_of`; empty when nothing is."""
     lines: list[str] = []
     for table, content in _tables(saved):
-        own = [line for line in content if _is_ours(line)]
+        own = [_without_counters(line) for line in content if _is_ours(line)]
         if own:
             lines += [f"*{table}", *sorted(own, key=_rank), "COMMIT"]
-    return "".join(f"{_without_counters(line)}\n" for line in lines)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def with_ours(saved: str, block: str) -> str:
-    """A saved file with our part replaced by the block (empty: taken out); all other lines as they are."""
-    wanted = dict(_tables(block))
+    """A saved file with our part replaced by the block (empty: taken out); every other byte as it is.
+
+    A line ends with a line feed and with nothing else: form feeds, carriage returns and a last line without an end are
+    part of what others wrote. Our own tables stand first, so that nothing has to be added to such a last line.
+    """
+    desired = dict(_tables(block))
     lines: list[str] = []
-    table, start, had_ours = "", 0, False
-    for line in saved.splitlines():
+    section = _Section()
+    for line in saved.split("\n"):
         if line.startswith("*"):
-            table, start, had_ours = line[1:].strip(), len(lines), False
-        if _is_ours(line):
-            had_ours = True
+            section = _Section(table=line[1:].strip(), start=len(lines))
+        if line.rstrip("\r") in (_MADE, _KEPT):
+            section.had_ours, section.is_kept = True, line.rstrip("\r") == _KEPT
             continue
-        if line == "COMMIT" and table:
-            # Chains are declared before the first rule, and our rules stand before those of others: first match wins.
-            _insert(lines, start, wanted.pop(table, []))
-            table = ""
-            if had_ours and len(lines) == start + 1:  # the table was made for us
-                del lines[start]
+        if section.table and _is_ours(line):
+            section.had_ours = True
+            continue
+        if line.strip() == "COMMIT" and section.table:
+            is_bare = len(lines) == section.start + 1
+            own = desired.pop(section.table, [])
+            if is_bare and not own and section.had_ours and not section.is_kept:  # the table was made for us
+                del lines[section.start]
+                section = _Section()
                 continue
+            if is_bare and own:
+                lines.append(_MADE if section.had_ours and not section.is_kept else _KEPT)
+            # Chains are declared before the first rule, and our rules stand before those of others: first match wins.
+            _insert(lines, section.start, own)
+            section = _Section()
         lines.append(line)
-    for name, own in wanted.items():
-        lines += [f"*{name}", *own, "COMMIT"]
-    return "".join(f"{line}\n" for line in lines)
+    ours = [line for name, own in desired.items() for line in (f"*{name}", _MADE, *own, "COMMIT")]
+    return "\n".join([*ours, *lines])
+
+
+@dataclass(slots=True)
+class _Section:
+    """The table whose lines are being read: where it begins, and whether it holds something of ours."""
+
+    table: str = ""
+    start: int = 0
+    had_ours: bool = False
+    is_kept: bool = False
 
 
 def restoring(block: str, *, present: str) -> str:
@@ -95,10 +125,10 @@ def _insert(lines: list[str], start: int, own: Iterable[str]) -> None:
 
 def _tables(text: str) -> Iterator[tuple[str, list[str]]]:
     table, content = "", list[str]()
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith("*"):
             table, content = line[1:].strip(), []
-        elif line == "COMMIT" and table:
+        elif line.strip() == "COMMIT" and table:
             yield table, content
             table = ""
         elif table and line and not line.startswith("#"):
@@ -106,14 +136,15 @@ def _tables(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _is_ours(line: str) -> bool:
-    words = line.split()
+    """A declaration of a chain of ours, a rule in one, or a rule that calls one; iptables-save -c counts before it."""
+    name = f"{CHAIN_PREFIX}-"
     if line.startswith(":"):
-        return words[0][1:].startswith(f"{CHAIN_PREFIX}-")
-    if line.startswith("-A ") and len(words) > 1:
-        return words[1].startswith(f"{CHAIN_PREFIX}-") or (
-            len(words) > 3 and words[-2] == "-j" and words[-1].startswith(f"{CHAIN_PREFIX}-")
-        )
-    return False
+        return line[1:].startswith(name)
+    words = _WORD.findall(_COUNTERS.sub("", line.lstrip(), count=1))
+    if len(words) < 2 or words[0] not in ("-A", "--append", "-I", "--insert"):
+        return False
+    called = (after for word, after in pairwise(words) if word in _CALLS)
+    return words[1].startswith(name) or any(after.startswith(name) for after in called)
 
 
 def _rank(line: str) -> int:
@@ -124,4 +155,5 @@ def _rank(line: str) -> int:
 
 
 def _without_counters(line: str) -> str:
-    return f"{line.split()[0]} - [0:0]" if line.startswith(":") else line
+    line = line.rstrip("\r")
+    return f"{line.split()[0]} - [0:0]" if line.startswith(":") else _COUNTERS.sub("", line.lstrip(), count=1)

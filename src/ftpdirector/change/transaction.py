@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from ftpdirector.change.journal import Journal, Manifest, Original, StateStore
-from ftpdirector.change.plan import Change, Desired, ResourceId, ResourceKind, desired_resources, difference
-from ftpdirector.change.resources import ON_DISK, Place, read_actual, remove_leftovers, shown, write_value
+from ftpdirector.change.plan import Actual, Change, Desired, ResourceId, ResourceKind, desired_resources, difference
+from ftpdirector.change.resources import ON_DISK, Place, read_actual, remove_leftovers, saved_text, shown, write_value
 from ftpdirector.change.setup import HostService, HostSetup
 from ftpdirector.errors import EngineError, HostError
-from ftpdirector.host import files, kernel, services
+from ftpdirector.host import files, kernel, packetfilter, services
 from ftpdirector.host.run import has_program, run_program
 
 SAVED_IPTABLES = (
@@ -52,11 +52,18 @@ class Plan:
         return bool(self.changes or self.notifies)
 
 
-def plan(host: Host, setup: HostSetup, *, cluster: str) -> Plan:
-    """What would make the host agree. Raises `HostError` when the kernel refuses a rule, tried in an empty network."""
+def plan(host: Host, setup: HostSetup, *, cluster: str, named: HostSetup | None = None) -> Plan:
+    """What would make the host agree. Raises `HostError` when the kernel refuses a rule, tried in an empty network.
+
+    `named` is everything that may be ours by its name alone. Without a manifest, as when the state directory is lost,
+    it is taken for ours, and for something that was not there before.
+    """
     before = host.store.manifest()
     desired_by_id = _desired(host, setup)
     originals = before.originals_by_id()
+    if not originals and named is not None:
+        originals = _by_name(host, named)
+        before = replace(before, services=named.services if originals else ())
     actual = {
         key: read_actual(host.place, key, desired_by_id.get(key)) for key in dict.fromkeys((*desired_by_id, *originals))
     }
@@ -83,6 +90,30 @@ def _desired(host: Host, setup: HostSetup) -> dict[ResourceId, Desired]:
     }
 
 
+def _by_name(host: Host, named: HostSetup) -> dict[ResourceId, Actual]:
+    keys = dict.fromkeys(
+        key for v4, v6 in SAVED_IPTABLES for key in desired_resources(named, saved_paths={4: v4, 6: v6})
+    )
+    found: dict[ResourceId, Actual] = {}
+    for key in keys:
+        if _may_be_read(host, key):
+            actual = read_actual(host.place, key, None)
+            if actual.value is not None:
+                # Nobody knows whether there was a file of saved rules before: an empty one does no harm.
+                found[key] = Actual(value=None, mode=actual.mode if key.kind is ResourceKind.SAVED else None)
+    return found
+
+
+def _may_be_read(host: Host, key: ResourceId) -> bool:
+    match key.kind:
+        case ResourceKind.NFT:
+            return host.is_live and has_program("nft")
+        case ResourceKind.IPTABLES:
+            return host.is_live and has_program("iptables-save" if key.target == "4" else "ip6tables-save")
+        case kind:
+            return host.is_live or kind in ON_DISK
+
+
 def _saved_paths(place: Place) -> Mapping[int, str]:
     for v4, v6 in SAVED_IPTABLES:
         if place.path(v4).parent.is_dir():
@@ -107,6 +138,9 @@ def apply(host: Host, planned: Plan, *, confirm_by_s: float = 0.0) -> None:
     """
     for service in planned.notifies:
         _refuse_broken(host, service)
+    for change in planned.changes:
+        if change.key.kind is ResourceKind.SAVED and host.is_live:
+            _refuse_unloadable(host, change)
     journal = Journal(
         changes=planned.changes,
         notifies=planned.notifies,
@@ -146,6 +180,24 @@ def _refuse_broken(host: Host, service: HostService) -> None:
             run_program(*service.test)
         except HostError as error:
             raise EngineError(f"{error}\nthat is so before any change: mend {service.main_file} first") from error
+
+
+def _refuse_unloadable(host: Host, change: Change) -> None:
+    """Saved rules must load at boot: they are tried with our part and, where that fails, without this change.
+
+    What others have broken does not keep us from taking our part out.
+    """
+    version = 6 if any(change.key.target == v6 for _, v6 in SAVED_IPTABLES) else 4
+    try:
+        packetfilter.test_iptables(version, saved_text(host.place, change.key, change.after))
+    except HostError as error:
+        try:
+            packetfilter.test_iptables(version, files.read_text(host.place.path(change.key.target)) or "")
+        except HostError as before:
+            if change.after is None:
+                return
+            raise EngineError(f"{before}\nthat is so before any change: mend {change.key.target} first") from before
+        raise EngineError(f"{change.key.target} would not load at boot: {error}\nnothing has changed") from error
 
 
 def _is_unload(change: Change) -> bool:

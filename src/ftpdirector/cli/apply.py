@@ -22,6 +22,7 @@ from ftpdirector.cli.host import (
     show_plan,
 )
 from ftpdirector.cli.options import ClusterFile, parse_seconds
+from ftpdirector.cli.ours import named_setup
 from ftpdirector.errors import EngineError
 from ftpdirector.host.clock import HostClock
 
@@ -61,7 +62,7 @@ def command(
             )
         setup = setup_of(cluster, name, host)
         show_obstacles(host, cluster, setup)
-        planned = plan(host, setup, cluster=text)
+        planned = plan(host, setup, cluster=text, named=named_setup())
         if not planned:
             host.store.remember(planned.manifest)
             print("nothing to change")

@@ -16,6 +16,7 @@ from ftpdirector.change.plan import format_change
 from ftpdirector.change.resources import Place
 from ftpdirector.change.setup import CHAIN_PREFIX, TABLE, HostSetup
 from ftpdirector.change.transaction import Host, Plan, undo
+from ftpdirector.cli.ours import copies_of_our_table
 from ftpdirector.config.decode import decode, load
 from ftpdirector.engines.ipvs.compile import compile_host as compile_for_ipvs
 from ftpdirector.engines.nftables.host import compile_host as compile_for_nftables
@@ -82,7 +83,7 @@ def read_cluster(file: Path) -> tuple[Cluster, str]:
 
 
 def put_back(host: Host, *, now_s: float) -> None:
-    """Undo what a command left half done that was killed, or what nobody confirmed in time."""
+    """Undo the changes of a command that was killed, or that were not confirmed in time. Raises `EngineError`."""
     journal = host.store.journal()
     if journal is None:
         return
@@ -114,7 +115,7 @@ def show_obstacles(host: Host, cluster: Cluster, setup: HostSetup) -> None:
     """Say, before anything changes, what of others gets in the way, and which address is nowhere."""
     if not host.is_live:
         return
-    found = obstacles(list_ruleset(), ours_of(setup))
+    found = [*obstacles(list_ruleset(), ours_of(setup)), *copies_of_our_table(host.place.root)]
     for sentence in dict.fromkeys(found):
         print(f"note: {sentence}", file=sys.stderr)
     if not cluster.directors:

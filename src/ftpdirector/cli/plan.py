@@ -8,6 +8,7 @@ from pathlib import Path
 from ftpdirector.change.transaction import plan
 from ftpdirector.cli.host import As, Root, host_below, moved_slices, read_cluster, setup_of, show_obstacles, show_plan
 from ftpdirector.cli.options import ClusterFile, Json, show_json
+from ftpdirector.cli.ours import named_setup
 
 EXAMPLES = (
     "Examples: ftpdirector plan cluster.toml; ftpdirector plan cluster.toml --json."
@@ -22,7 +23,7 @@ def command(file: ClusterFile, root: Root = Path("/"), name: As = None, as_json:
     host = host_below(root)
     setup = setup_of(cluster, name, host)
     show_obstacles(host, cluster, setup)
-    planned = plan(host, setup, cluster=text)
+    planned = plan(host, setup, cluster=text, named=named_setup())
     moves = moved_slices(host, cluster)
     if as_json:
         show_json(

@@ -157,5 +157,5 @@ def _toml(raw: object) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with `?` for each character that cannot be seen, so that no terminal obeys it; a tab stays."""
+    """The text with `?` for each character that cannot be seen, so that no terminal obeys it; columns and tabs stay."""
     return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)

@@ -1,1 +1,1 @@
-"""What a cluster of directors shares, so that the one that takes over can go on. This room knows no engine."""
+"""What a cluster of directors shares, so that the one that takes over can go on. This package knows no engine."""

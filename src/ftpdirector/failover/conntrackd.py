@@ -37,9 +37,9 @@ WantedBy=multi-user.target
 
 
 def peers(cluster: Cluster) -> tuple[IPAddress, ...]:
-    """The directors that tell each other of connections; empty where none do.
+    """The directors that replicate connections to each other; empty where none do.
 
-    conntrackd tells one other by UDP. Three directors would need multicast, which switches lose in silence.
+    conntrackd replicates to one other by UDP. Three directors would need multicast, which switches lose in silence.
     """
     addresses = tuple(director.address for director in cluster.directors)
     return addresses if len(addresses) == 2 and addresses[0].version == addresses[1].version else ()
@@ -49,11 +49,16 @@ def carried(cluster: Cluster, me: Director | None, *, but: Sequence[IPAddress]) 
     """What the host of `me` is to have for it; connections to the addresses `but` are not told."""
     if me is None or not peers(cluster):
         return HostSetup()
-    unit = f"/etc/systemd/system/{_UNIT}"
     (other,) = (director for director in cluster.directors if director != me)
+    return conntrackd_setup("\n".join(_file(cluster, me, other, but)) + "\n")
+
+
+def conntrackd_setup(text: str) -> HostSetup:
+    """Our conntrackd with this configuration: file, unit, service."""
+    unit = f"/etc/systemd/system/{_UNIT}"
     return HostSetup(
         files=(
-            HostFile(path=FILE, text="\n".join(_file(cluster, me, other, but)) + "\n"),
+            HostFile(path=FILE, text=text),
             HostFile(path=unit, text=_UNIT_TEXT),
         ),
         links=(

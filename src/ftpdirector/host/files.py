@@ -34,9 +34,10 @@ def read_password(path: str) -> str:
 
 
 def read_text(path: Path) -> str | None:
-    """The whole file, any bytes in it kept; None when there is none. Raises `HostError`."""
+    """The whole file, any bytes in it kept, ends of lines too; None when there is none. Raises `HostError`."""
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -83,7 +84,7 @@ def _write(path: Path, text: str, mode: int) -> None:
     half.unlink(missing_ok=True)
     descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
             file.flush()
             os.fchmod(file.fileno(), mode)

@@ -63,6 +63,11 @@ def save_as_restored(version: int, text: str) -> str:
     return _tried("iptables", script, _iptables(version, "restore"), _iptables(version, "save"), given=text)
 
 
+def test_iptables(version: int, text: str) -> None:
+    """Try a file of iptables-restore without carrying it out. Raises `HostError` with what is wrong in it."""
+    run_program(*_EMPTY_NETWORK, _iptables(version, "restore"), "--test", given=text)
+
+
 def _tried(program: str, script: str, *arguments: str, given: str) -> str:
     try:
         return run_program(*_EMPTY_NETWORK, "sh", "-c", script, "sh", *arguments, given=given)

@@ -1,6 +1,6 @@
 """The text of a table -> values: as nft lists it (`nft --stateless list table`), or as a file of ours has it.
 
-What packets have put into dynamic sets is left out: it is nobody's to compare or to write. This module runs no program.
+What packets have put into dynamic sets is left out: it is neither compared nor written. This module runs no program.
 """
 
 from __future__ import annotations
@@ -10,26 +10,37 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from ftpdirector.nft.objects import Chain, Counter, Helper, Object, Rule, Set, Table, format_table, kind_of
+from ftpdirector.nft.objects import Chain, Counter, Foreign, Helper, Object, Rule, Set, Table, format_table, kind_of
 
-_OPENS: Final = re.compile(r"(counter|ct helper|set|map|chain) (\S+) \{")
-_COMMENT: Final = re.compile(r"(^|\s)#.*$")
-_ORDER: Final = ("counter", "ct helper", "set", "map", "chain")
+_OPENS: Final = re.compile(r"((?:ct )?[a-z]+) (\S+) \{")
+_QUOTED_OR_COMMENT: Final = re.compile(r'("[^"]*")|(?:^|\s)#.*$')
+_QUOTED: Final = re.compile(r'"[^"]*"')
 
 
 def parse_table(text: str) -> Table:
-    """The objects of the one table in the text. Raises `ValueError` at an object of another kind."""
-    lines = [stripped for line in text.splitlines() if (stripped := _COMMENT.sub("", line).strip())]
+    """The objects of the one table in the text; those of other kinds as text. Raises `ValueError` without a table."""
+    lines = [stripped for line in text.split("\n") if (stripped := _without_comment(line).strip())]
     start = next((place for place, line in enumerate(lines) if line.startswith("table ") and line.endswith("{")), None)
     if start is None:
         raise ValueError("there is no table in the text")
-    objects = tuple(_objects(lines[start + 1 : len(lines) - 1]))
+    name = lines[start].removeprefix("table ").removesuffix("{").strip()
+    found = tuple(_objects(lines[start + 1 : len(lines) - 1]))
+    objects = [obj for obj in found if not isinstance(obj, str)]
+    return replace(_table_of(name, objects), options=tuple(option for option in found if isinstance(option, str)))
+
+
+def _without_comment(line: str) -> str:
+    return _QUOTED_OR_COMMENT.sub(lambda found: found[1] or "", line) if "#" in line else line
+
+
+def _table_of(name: str, objects: Sequence[Object]) -> Table:
     return Table(
-        name=lines[start].removeprefix("table ").removesuffix("{").strip(),
+        name=name,
         counters=tuple(obj for obj in objects if isinstance(obj, Counter)),
         helpers=tuple(obj for obj in objects if isinstance(obj, Helper)),
         sets=tuple(obj for obj in objects if isinstance(obj, Set)),
         chains=tuple(obj for obj in objects if isinstance(obj, Chain)),
+        foreign=tuple(obj for obj in objects if isinstance(obj, Foreign)),
     )
 
 
@@ -48,6 +59,7 @@ def canonical(text: str) -> str:
                 )
             ),
             chains=tuple(sorted(table.chains, key=_place)),
+            foreign=tuple(sorted(table.foreign, key=_place)),
         )
     )
 
@@ -61,14 +73,7 @@ def reworded(present: Table, *, shown: Table, wanted: Table) -> Table:
         key = (kind_of(obj), obj.name)
         return ours[key] if key in ours and said.get(key) == obj else obj
 
-    objects = [word(obj) for obj in present.objects]
-    return Table(
-        name=present.name,
-        counters=tuple(obj for obj in objects if isinstance(obj, Counter)),
-        helpers=tuple(obj for obj in objects if isinstance(obj, Helper)),
-        sets=tuple(obj for obj in objects if isinstance(obj, Set)),
-        chains=tuple(obj for obj in objects if isinstance(obj, Chain)),
-    )
+    return _table_of(present.name, [word(obj) for obj in present.objects])
 
 
 def with_elements_of(shown: Table, table: Table) -> Table:
@@ -79,20 +84,24 @@ def with_elements_of(shown: Table, table: Table) -> Table:
     )
 
 
-def _place(obj: Object) -> tuple[int, str]:
-    return _ORDER.index(kind_of(obj)), obj.name
+def _place(obj: Object) -> tuple[str, str]:
+    return kind_of(obj), obj.name
 
 
-def _objects(lines: Sequence[str]) -> Iterator[Object]:
+def _objects(lines: Sequence[str]) -> Iterator[Object | str]:
+    """What stands in a table; lines of no object are about the table itself."""
     place = 0
     while place < len(lines):
         opens = _OPENS.fullmatch(lines[place])
         if opens is None:
-            raise ValueError(f"not an object of a table: {lines[place]}")
+            yield lines[place]
+            place += 1
+            continue
         end = place + 1
         depth = 1
         while end < len(lines):
-            depth += lines[end].count("{") - lines[end].count("}")
+            bare = _QUOTED.sub("", lines[end])
+            depth += bare.count("{") - bare.count("}")
             if depth <= 0:
                 break
             end += 1
@@ -110,8 +119,10 @@ def _object(kind: str, name: str, body: Sequence[str]) -> Object:
         case "chain":
             hook = body[0] if body and body[0].startswith("type ") else ""
             return Chain(name=name, hook=hook, rules=tuple(Rule(text) for text in body[bool(hook) :]))
-        case _:
+        case "set" | "map":
             return _set(name, body)
+        case _:
+            return Foreign(kind=kind, name=name, body=tuple(body))
 
 
 def _set(name: str, body: Sequence[str]) -> Set:

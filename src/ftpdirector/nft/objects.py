@@ -1,7 +1,7 @@
 """What an nftables table consists of, as values that print as the text of nft(8).
 
 A set whose type names a value (`ipv4_addr : mark`) is a map. A set that is dynamic is filled by packets and has no
-elements here: whoever changes a table leaves them alone. This module knows no cluster and runs no program.
+elements here: a change of the table leaves them alone. This module knows no cluster and runs no program.
 """
 
 from __future__ import annotations
@@ -95,7 +95,21 @@ class Chain:
             yield self.hook
 
 
-Object = Counter | Helper | Set | Chain
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """An object of a kind that no engine of ours makes (`kind`: quota, flowtable ...), as text."""
+
+    kind: str
+    name: str
+    body: tuple[str, ...] = ()
+    purpose: str = ""
+
+    def definition(self) -> Iterator[str]:
+        """All of it."""
+        return iter(self.body)
+
+
+Object = Counter | Helper | Set | Chain | Foreign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +121,14 @@ class Table:
     helpers: tuple[Helper, ...] = ()
     sets: tuple[Set, ...] = ()
     chains: tuple[Chain, ...] = ()
+    foreign: tuple[Foreign, ...] = ()
+    options: tuple[str, ...] = ()
+    """Lines about the table itself, `flags dormant` or a comment; no engine of ours writes any."""
 
     @property
     def objects(self) -> tuple[Object, ...]:
         """All of it, what rules name before the rules."""
-        return (*self.counters, *self.helpers, *self.sets, *self.chains)
+        return (*self.counters, *self.helpers, *self.foreign, *self.sets, *self.chains)
 
 
 def kind_of(obj: Object) -> str:
@@ -125,11 +142,13 @@ def kind_of(obj: Object) -> str:
             return "map" if obj.is_map else "set"
         case Chain():
             return "chain"
+        case Foreign():
+            return obj.kind
 
 
 def format_table(table: Table) -> str:
     """The table as a block of nft's language, with the reasons as comments."""
-    lines = [f"table {table.name} {{"]
+    lines = [f"table {table.name} {{", *(f"\t{option}" for option in table.options)]
     for obj in table.objects:
         lines += _purpose(obj.purpose, indent="\t")
         lines.append(f"\t{kind_of(obj)} {obj.name} {{")
@@ -139,7 +158,7 @@ def format_table(table: Table) -> str:
                 lines += _elements(obj)
             case Chain():
                 lines += _rules(obj)
-            case Counter() | Helper():
+            case Counter() | Helper() | Foreign():
                 pass
         lines.append("\t}")
     return "\n".join([*lines, "}"]) + "\n"

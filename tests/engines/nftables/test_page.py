@@ -25,5 +25,5 @@ def test_the_page_has_a_sentence_on_each_chain_map_and_counter() -> None:
     explained = set(re.findall(r"^\| `([a-z_]+?)(?:_NAME|_STATE)?(?:_v4)?` \|", PAGE.read_text(), re.MULTILINE))
     for path in EXAMPLES:
         table = compile_table(want(load(path).cluster, {}, {}))
-        names = {re.sub(r"(_ftp)?(_v[46]|_[0-9a-f]{16})?$", "", one.name) for one in table.objects}
+        names = {re.sub(r"(_ftp)?(_v[46]|_[0-9a-f]{8}_[0-9a-f]{16})?$", "", one.name) for one in table.objects}
         assert names <= explained

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import random
 import resource
 import socket
@@ -18,7 +19,8 @@ from ftpdirector.engines.proxy.readiness import Readiness
 from ftpdirector.errors import HostError
 from ftpdirector.model import PortRange
 
-HERE = ip_address("127.0.0.1")
+HERE = ip_address(f"127.0.100.{int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:]) + 1}")
+"""Tests that run beside each other have addresses of their own, so that their ports never meet."""
 SEED = 2
 VICTIMS = 10_000
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ftpdirector.engines.nftables.compile import Compiler, state_in
+from ftpdirector.engines.nftables.compile import Compiler, identity_in, state_in
 from ftpdirector.engines.nftables.lookups import verdict_key
 from ftpdirector.engines.nftables.virtual import FOLLOWING
 from ftpdirector.nft.listing import parse_table
@@ -23,6 +23,8 @@ class Adoption:
     """What stands: the table in our words where it is the one of this cluster, in the kernel's where it is not."""
 
     table: Table
+    identity: str
+    """Of the cluster that it was made from; empty where it does not say."""
     offers: Mapping[Key, Offer]
     """Of every real server of the cluster; one that the table does not know is offered as the file says."""
 
@@ -34,7 +36,7 @@ def adopt(listing: str, compiler: Compiler) -> Adoption:
     offers = dict(_offers(sets, compiler))
     compiled = compiler.table(offers)
     is_ours = state_in(listed) == state_in(compiled)
-    return Adoption(table=compiled if is_ours else listed, offers=offers)
+    return Adoption(table=compiled if is_ours else listed, identity=identity_in(listed), offers=offers)
 
 
 def _offers(sets: Mapping[str, Set], compiler: Compiler) -> Iterator[tuple[Key, Offer]]:

@@ -1,7 +1,7 @@
-"""What is wanted -> the one nftables table that does it.
+"""The desired state -> the one nftables table that implements it.
 
 A packet passes a fixed number of rules, however many servers there are: base chains are the same for every cluster and
-look things up in sets and maps. Pure: the same wanted gives the same text. This module carries nothing out.
+look things up in sets and maps. Pure: the same state gives the same text. This module carries nothing out.
 
     prerouting   drops what opens no connection and belongs to none; has the kernel's FTP helper read, where asked
     choose       a new connection to a virtual address gets its real server
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 from typing import Final
 
@@ -26,7 +27,7 @@ from ftpdirector.failover.conntrackd import PORT, peers
 from ftpdirector.model import Cluster, IPAddress, Placement, RealServer, VirtualServer
 from ftpdirector.nft.objects import Chain, Counter, Helper, Rule, Set, Table, format_table
 from ftpdirector.slices import Group, group_of, groups_of
-from ftpdirector.wanted import Key, Offer, Wanted
+from ftpdirector.wanted import Key, Offer, Wanted, want
 
 _HELPER: Final = "ftp_control"
 STATE: Final = "state_"
@@ -85,19 +86,19 @@ class Compiler:
             _renew(part, offers)
         return [pool for part in self._parts for pool in part.pools]
 
+    @cached_property
+    def identity(self) -> str:
+        """Which cluster the tables are of, whatever is offered: equal for files that come to the same rules."""
+        _, digests = self._compiled(want(self.cluster, {}, {}).offers)
+        return blake2b(b"".join(digests), digest_size=4).hexdigest()
+
     def table(self, offers: Mapping[Key, Offer]) -> Table:
         """The whole table; objects that have not changed are those of the last one."""
-        pools = self.pools(offers)
-        for part in self._parts:
-            if not part.digest:
-                part.sets = tuple(pool_set for pool in part.pools for pool_set in sets_of(pool))
-                part.chains = tuple(chains_of(part.pools[0].virtual, part.pools))
-                part.digest = _digest_of(Table(name=TABLE, sets=part.sets, chains=part.chains))
-        verdicts = tuple(verdicts_of(pools))
-        digests = (self._digest, _digest_of(Table(name=TABLE, sets=verdicts)), *(part.digest for part in self._parts))
+        name = f"{STATE}{self.identity}_"
+        verdicts, digests = self._compiled(offers)
         state = Chain(
-            name=f"{STATE}{blake2b(b''.join(digests), digest_size=8).hexdigest()}",
-            purpose="Which state of the table this is; a change names the one before.",
+            name=name + blake2b(b"".join(digests), digest_size=8).hexdigest(),
+            purpose="Which cluster file and state the table is of; a change names the one before.",
         )
         return replace(
             self._fixed,
@@ -109,6 +110,18 @@ class Compiler:
                 state,
             ),
         )
+
+    def _compiled(self, offers: Mapping[Key, Offer]) -> tuple[tuple[Set, ...], tuple[bytes, ...]]:
+        """The sets of verdicts, and digests of all that the table is made of; the parts hold the rest."""
+        pools = self.pools(offers)
+        for part in self._parts:
+            if not part.digest:
+                part.sets = tuple(nft_set for pool in part.pools for nft_set in sets_of(pool))
+                part.chains = tuple(chains_of(part.pools[0].virtual, part.pools))
+                part.digest = _digest_of(Table(name=TABLE, sets=part.sets, chains=part.chains))
+        verdicts = tuple(verdicts_of(pools))
+        own = _digest_of(Table(name=TABLE, sets=verdicts))
+        return verdicts, (self._digest, own, *(part.digest for part in self._parts))
 
 
 def _digest_of(table: Table) -> bytes:
@@ -161,6 +174,12 @@ def _peers(directors: Sequence[IPAddress]) -> Iterator[Chain]:
                 Rule(f"udp dport {PORT} meta nfproto != ipv{family.version} drop"),
             ),
         )
+
+
+def identity_in(table: Table) -> str:
+    """Which cluster the table is of (`Compiler.identity`); empty where it does not say so, as one of version 0.1."""
+    identity, separator, _ = state_in(table).removeprefix(STATE).partition("_")
+    return identity if separator else ""
 
 
 def state_in(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""The part beside the kernel: verdicts, drains and loads become the smallest change of the table; it tells counts.
+"""The part beside the kernel: verdicts, drains and loads become the smallest change of the table.
 
 Verdicts and drains stand in the table alone: traffic goes on without this process, and the next one takes them over.
 This module serves no connection.
@@ -31,11 +31,17 @@ _PART_OF_A_CORE: Final = 0.01
 _GONE: Final = f'the table "{TABLE}" is not there: ftpdirector apply FILE puts it there, now and at each boot'
 
 
+_OTHER: Final = (
+    f'the table "{TABLE}" is of another cluster file than this process, and stays as it is: ftpdirector reload has the '
+    "process take the file anew, ftpdirector apply FILE makes the table of it"
+)
+
+
 class NftablesEngine:
     """Edits the one table, and reads what the kernel counts. One caller at a time, but for `look`."""
 
     def __init__(self) -> None:
-        """Nothing is read yet."""
+        """The table is first read by `drained`."""
         self._clock = HostClock()
         self._table: Table | None = None
         self._adopted: Mapping[Key, Offer] = {}
@@ -44,6 +50,8 @@ class NftablesEngine:
         self._counts = Counts(self._clock)
         self._check_at_s = self._clock.monotonic_s() + _CHECK_EVERY_S
         self._is_changed = False
+        self._identity = ""
+        """Of the cluster that was last applied here."""
 
     def drained(self, cluster: Cluster) -> tuple[Key, ...]:
         """What an earlier director had drained. Takes the table over as it stands; an `EngineError` without one."""
@@ -51,14 +59,16 @@ class NftablesEngine:
         return tuple(key for key, offer in self._adopted.items() if offer.drained)
 
     def apply(self, wanted: Wanted) -> None:
-        """Make it true; a server that nobody has looked at yet keeps the verdict that stands.
+        """Change the table to it; a server that was not probed yet keeps the verdict in the table.
 
-        Raises `EngineError` where the kernel refuses; nothing has changed then.
+        Raises `EngineError` where the kernel refuses, or where another cluster file was applied since; nothing has
+        changed then.
         """
         if _needs_counts(wanted.cluster) and not self._counts.is_fresh:
             self._counts.look(wanted.cluster)
         self._load_wanted(wanted)
         self._wanted = wanted
+        self._identity = self._compiler_of(wanted.cluster).identity
 
     def look(self) -> None:
         """Read what the schedule depends on; may take a while, and may be called from another thread."""
@@ -96,6 +106,9 @@ class NftablesEngine:
             raise EngineError(f"{error}\nthe engine nftables needs CAP_NET_ADMIN") from error
         except ValueError as error:
             raise EngineError(f'the table "{TABLE}" is not one of ours ({error}): ftpdirector apply FILE') from error
+        # Another file was applied meanwhile: what was changed on purpose is not put back.
+        if keep and found.identity not in ("", self._identity, self._compiler_of(cluster).identity):
+            raise EngineError(_OTHER)
         self._table = found.table
         if not keep:
             self._adopted = found.offers
@@ -107,7 +120,7 @@ class NftablesEngine:
         try:
             self._load(after)
         except HostError:
-            # Somebody else has changed the table since: `apply`, most likely.
+            # Another process has changed the table since: `apply`, most likely, or the boot file.
             self._adopt(wanted.cluster, keep=True)
             try:
                 self._load(after)

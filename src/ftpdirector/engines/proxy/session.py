@@ -9,14 +9,17 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from ftpdirector.engines.proxy.alarms import Alarm
-from ftpdirector.engines.proxy.closing import ESTABLISHED, tcp_state
+from ftpdirector.engines.proxy.control_connection import ControlConnection
+from ftpdirector.engines.proxy.counters import RealServerStats
 from ftpdirector.engines.proxy.data import DataConnections
 from ftpdirector.engines.proxy.ports import reset
-from ftpdirector.engines.proxy.readiness import FAILED, READABLE, WRITABLE
+from ftpdirector.engines.proxy.runtime import Runtime
+from ftpdirector.engines.proxy.session_clocks import SessionClocks
 from ftpdirector.engines.proxy.shortage import OWN_ERROR_TEXTS
+from ftpdirector.engines.proxy.stream import PlainStream, local_endpoint
 from ftpdirector.errors import HostError
 from ftpdirector.ftp.actions import (
     Action,
@@ -40,150 +43,35 @@ from ftpdirector.ftp.actions import (
     TransferEnded,
 )
 from ftpdirector.ftp.session import Session
-from ftpdirector.model import Endpoint, Timeouts
+from ftpdirector.model import Endpoint
 
-if TYPE_CHECKING:
-    from ftpdirector.engines.proxy.server import Behind, ProxyEngine
-
-READ_BYTES: Final = 16384
 _HELD_BYTES: Final = 1 << 16
 """What a slow peer does not take is held up to here; then the other side is not read any more."""
-_DRAIN_READS: Final = 8
 _SILENCE_S: Final = 1.0
 """A command that waits so long for those before it may wait in vain; looked at with the tick."""
-_AT_ONCE_S: Final = 0.04
-"""What a real server sends together arrives together; a reply is never held back for longer than this."""
 
 
-class ControlConnection:
-    """One side's control connection."""
+class SessionOwner(Protocol):
+    """Who counts and logs what sessions do."""
 
-    __slots__ = ("_ended", "_events", "_link", "held", "side", "sock")
+    def transfer_ended(self, session: ProxySession, ended: TransferEnded, moved: int, started_s: float) -> None:
+        """One transfer; `started_s` is monotonic, 0 when no relay was started."""
 
-    def __init__(self, link: Link, sock: socket.socket, side: Side) -> None:
-        """A socket that nobody watches yet, or that is handed over with what it is watched for."""
-        self.sock = sock
-        self.side = side
-        self.held = b""
-        self._link = link
-        self._events = READABLE
-        self._ended = False
-
-    @property
-    def gone(self) -> bool:
-        """Whether the peer ended its side."""
-        return self._ended
-
-    def watch(self) -> None:
-        """Begin to read."""
-        self._link.engine.readiness.watch(self.sock.fileno(), READABLE, self)
-
-    def ready(self, events: int) -> None:
-        """Flush what is held, then read once."""
-        link = self._link
-        if self.held and events & (WRITABLE | FAILED):
-            self.write(b"")
-        if link.ended:
-            return
-        if self._ended:
-            if events & FAILED:
-                self._gone()
-        elif self._events & READABLE or events & FAILED:
-            self.read()
-
-    def read(self) -> bool:
-        """Read once; False when nothing was there, or there will never be more."""
-        if self._ended:
-            return False
-        try:
-            data = self.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return False
-        except OSError:
-            self._lose(reset=True)
-            return False
-        if data:
-            self._link.bytes_arrived(self.side, data)
-        else:
-            self._lose()
-        return bool(data)
-
-    def look(self) -> None:
-        """Is the peer still there? Read what came; FIN may stand behind more than is read at a time."""
-        link = self._link
-        for _ in range(_DRAIN_READS):
-            if link.ended or not self.read():
-                return
-        if not link.ended and tcp_state(self.sock) != ESTABLISHED:
-            self._lose()
-
-    def dismiss(self) -> None:
-        """The session has ended: without the circle of references no collector of garbage is needed."""
-        del self._link
-
-    def _gone(self) -> None:
-        """It had said FIN, now it is gone for good: nobody is left to be told anything, but a file may still be whole.
-
-        The session goes on behind a FIN only if the client had said QUIT, or the real server its 2xx.
-        """
-        link = self._link
-        if link.session.transferring:
-            link.engine.readiness.forget(self.sock.fileno())
-        else:
-            link.abandon("the client is gone" if self.side is Side.CLIENT else "the real server is gone")
-
-    def _lose(self, *, reset: bool = False) -> None:
-        link = self._link
-        self._ended = True
-        link.lost(self.side, reset=reset)
-        if not link.ended:
-            self.choose_events()
-
-    def write(self, data: bytes, *, urgent: bool = False) -> None:
-        """Send, or hold what the kernel does not take. A failure shows when reading, which tells it once."""
-        if self.held:
-            data = self.held + data
-            self.held = b""
-        elif not data:
-            return
-        try:
-            sent = self._send_urgent(data) if urgent else self.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            sent = len(data)
-        if sent < len(data):
-            self.held = data[sent:]
-            self._link.choose_events()
-        elif self._events & WRITABLE:
-            self._link.choose_events()
-
-    def choose_events(self) -> None:
-        """Watch for what is of use now."""
-        events = READABLE if not self._ended and self._link.reads(self.side) else 0
-        if self.held:
-            events |= WRITABLE
-        if events != self._events:
-            self._events = events
-            self._link.engine.readiness.watch(self.sock.fileno(), events, self)
-
-    def _send_urgent(self, data: bytes) -> int:
-        # Only the last byte is urgent (RFC 854, Synch); TCP marks the last byte of the call (RFC 6093 section 3.1).
-        sent = self.sock.send(data[:-1]) if len(data) > 1 else 0
-        return sent + self.sock.send(data[-1:], socket.MSG_OOB) if sent == len(data) - 1 else sent
+    def session_ended(self, session: ProxySession, reason: str) -> None:
+        """Both control connections are given up."""
 
 
-class Link:
+class ProxySession:
     """One session between a client and a real server."""
 
     __slots__ = (
-        "_alarm",
         "_busy",
         "_client",
         "_clocks",
         "_data",
         "_due",
         "_grace",
+        "_owner",
         "_paused",
         "_server",
         "_transfer_s",
@@ -194,9 +82,9 @@ class Link:
         "command_s",
         "counted",
         "ended",
-        "engine",
         "number",
         "opened_s",
+        "runtime",
         "session",
         "transfers",
         "user",
@@ -205,8 +93,9 @@ class Link:
 
     def __init__(
         self,
-        engine: ProxyEngine,
-        behind: Behind,
+        runtime: Runtime,
+        owner: SessionOwner,
+        behind: RealServerStats,
         number: int,
         client: Endpoint,
         client_text: str,
@@ -214,7 +103,8 @@ class Link:
         sockets: tuple[socket.socket, socket.socket],
     ) -> None:
         """A session whose real server has greeted; `sockets` are the client's and the real server's."""
-        self.engine = engine
+        self.runtime = runtime
+        self._owner = owner
         self.behind = behind
         self.number = number
         self.client = client
@@ -231,25 +121,29 @@ class Link:
         self.counted = ""
         self.user = ""
         self.transfers = 0
-        self.opened_s = self.active_s = engine.now_s
+        self.opened_s = self.active_s = runtime.now_s
         self.command_s = 0.0
-        self._clocks: dict[Clock, float] = {}
-        self._alarm: Alarm | None = None
+        self._clocks = SessionClocks(runtime, behind.virtual.timeouts, self._clock_rings)
         self._transfer_s = 0.0
         self._busy = False
         self._paused = False
         self._due: deque[Action] | None = None
         self._data: DataConnections | None = None
         self._grace: Alarm | None = None
-        self._client = ControlConnection(self, sockets[0], Side.CLIENT)
-        self._server = ControlConnection(self, sockets[1], Side.SERVER)
+        self._client = ControlConnection(self, runtime.readiness, PlainStream(sockets[0]), Side.CLIENT)
+        self._server = ControlConnection(self, runtime.readiness, PlainStream(sockets[1]), Side.SERVER)
+
+    @property
+    def transferring(self) -> bool:
+        """Whether a transfer runs."""
+        return self.session.transferring
 
     def begin(self, greeting: bytes) -> None:
         """Greet the client in the real server's words, and begin to read both."""
-        self.engine.readiness.hand_over(self._server.sock.fileno(), self._server)
+        self.runtime.readiness.hand_over(self._server.sock.fileno(), self._server)
         self._client.watch()
         self._client.write(greeting)
-        self._start_clock(Clock.LOGIN)
+        self._clocks.start(Clock.LOGIN)
 
     def choose_events(self) -> None:
         """What one side takes decides whether the other is read."""
@@ -264,14 +158,14 @@ class Link:
 
     def bytes_arrived(self, side: Side, data: bytes) -> None:
         """A control connection was read."""
-        self.active_s = self.engine.now_s
+        self.active_s = self.runtime.now_s
         if side is Side.SERVER:
             self.do(self.session.server_bytes(data))
             return
-        self.command_s = self.engine.clock.monotonic_s()
+        self.command_s = self.runtime.clock.monotonic_s()
         self.do(self.session.client_bytes(data))
 
-    def lost(self, side: Side, *, reset: bool = False) -> None:
+    def lost(self, side: Side, *, reset: bool) -> None:
         """A control connection ended or broke."""
         if side is Side.CLIENT:
             self.do(self.session.client_lost(reset=reset))
@@ -283,10 +177,9 @@ class Link:
 
     def tick(self, now_s: float) -> None:
         """About once a second: is something overdue?"""
-        if self._clocks:
-            self._look_at_clocks(now_s)
-            if self.ended:
-                return
+        self._clocks.tick(now_s)
+        if self.ended:
+            return
         quiet_s = now_s - self.active_s
         reply_s = self.behind.virtual.timeouts.reply_s
         if quiet_s >= _SILENCE_S and self.session.may_be_stuck:
@@ -317,7 +210,7 @@ class Link:
 
     def data_moves(self) -> None:
         """See `Observer`."""
-        self.active_s = self.engine.now_s
+        self.active_s = self.runtime.now_s
 
     def data_ended(self, direction: Direction) -> None:
         """See `Observer`.
@@ -333,7 +226,7 @@ class Link:
         self._client.look()
         if not self.ended:
             self._cancel_grace()
-            self._grace = self.engine.alarms.after(self.behind.virtual.timeouts.upload_grace_s, self._grace_over)
+            self._grace = self.runtime.alarms.after(self.behind.virtual.timeouts.upload_grace_s, self._grace_over)
 
     def _grace_over(self) -> None:
         self._grace = None
@@ -366,7 +259,7 @@ class Link:
                 due, self._due = self._due, None
                 self._carry_out_all(due)
         except Exception as bug:  # noqa: BLE001  one session's bug must not end the others, nor leave its client waiting
-            self.engine.log.error("bug", session=self.number, client=self.client_text, error=repr(bug))
+            self.runtime.log.error("bug", session=self.number, client=self.client_text, error=repr(bug))
             self._end("a bug in the director")
         finally:
             self._busy = False
@@ -406,27 +299,28 @@ class Link:
             case Connect(side, endpoint):
                 self._connect(side, endpoint)
             case StartRelay(direction):
-                self._transfer_s = self.engine.clock.monotonic_s()
+                self._transfer_s = self.runtime.clock.monotonic_s()
                 self._data_connections().start(direction)
             case StartClock(clock):
-                self._start_clock(clock)
+                self._clocks.start(clock)
             case StopClock(clock):
-                self._clocks.pop(clock, None)
+                self._clocks.stop(clock)
             case Finish(side):
                 self._if_data(lambda data: data.finish(side, self.behind.virtual.idle_timeout_s))
             case Drop(side):
                 self._if_data(lambda data: data.drop(side))
             case DataReady():
-                self.engine.setup_times.observe(self.engine.clock.monotonic_s() - self.command_s)
+                self.runtime.setup_times.observe(self.runtime.clock.monotonic_s() - self.command_s)
             case TransferEnded():
                 self._transfer_ended(action)
             case LoggedIn(user):
                 self.user = user
-                self.engine.log.debug("logged in", session=self.number, client=self.client_text, user=user)
+                self.runtime.log.debug("logged_in", session=self.number, client=self.client_text, user=user)
             case RememberRefused(verb, reason):
-                self._remember_refused(verb, reason)
+                self.behind.refused |= {verb}
+                self._info("verb_not_served", verb=verb, reason=reason)
             case Refused(verb, reply):
-                self.engine.command_refused(self, verb, reply)
+                self._info("command_refused", session=self.number, client=self.client_text, verb=verb, reply=reply)
             case Close(reason):
                 self._end(reason)
 
@@ -435,46 +329,17 @@ class Link:
         awaits = self.session.awaits_server
         return awaits if awaits is not None else self._data is None or self._data.owing is not Side.CLIENT
 
-    def _start_clock(self, clock: Clock) -> None:
-        timeouts = self.behind.virtual.timeouts
-        if clock is Clock.EARLY_COMMAND and timeouts.early_command_s >= timeouts.data_connection_s:
-            return  # The real server will not hear of it.
-        wait_s = _duration_s(clock, timeouts)
-        now_s = self.engine.clock.monotonic_s()
-        self._clocks[clock] = now_s + wait_s
-        if wait_s < self.engine.timing.tick_s:
-            self._look_at_clocks(now_s)
-
-    def _look_at_clocks(self, now_s: float) -> None:
-        """Ring those that are over; an alarm is set only for one that is over before the next tick."""
-        for clock, due_s in list(self._clocks.items()):
-            if due_s <= now_s and self._clocks.pop(clock, None) is not None:
-                self._clock_ran_out(clock)
-        if self.ended or not self._clocks:
-            return
-        wait_s = min(self._clocks.values()) - now_s
-        if wait_s < self.engine.timing.tick_s:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = self.engine.alarms.after(wait_s, self._alarm_rings)
-
-    def _alarm_rings(self) -> None:
-        self._alarm = None
-        self._look_at_clocks(self.engine.clock.monotonic_s())
-
-    def _clock_ran_out(self, clock: Clock) -> None:
+    def _clock_rings(self, clock: Clock) -> None:
         if clock is Clock.DATA_CONNECTION:
             self.behind.failed("data_timeout")
         elif clock is Clock.ANSWER:
             self.behind.failed("answer_timeout")
         self.do(self.session.clock_ran_out(clock))
 
-    def _remember_refused(self, verb: str, reason: str) -> None:
-        self.behind.refused |= {verb}
-        self.engine.log.info(
-            "verb not served", verb=verb, reason=reason, virtual_server=self.behind.virtual.name,
-            real_server=self.behind.server.name,
-        )  # fmt: skip
+    def _info(self, event: str, **own: object) -> None:
+        """What one client can cause as often as it likes is bounded in the log."""
+        names = {"virtual_server": self.behind.virtual.name, "real_server": self.behind.server.name}
+        self.runtime.sampler.say(self.runtime.log.info, self.runtime.now_s, event, names, **own)
 
     def _connect(self, side: Side, endpoint: Endpoint) -> None:
         if side is Side.SERVER:
@@ -484,7 +349,7 @@ class Link:
 
     def _data_connections(self) -> DataConnections:
         if self._data is None:
-            self._data = DataConnections(self.engine, self)
+            self._data = DataConnections(self.runtime, self)
         return self._data
 
     def _if_data(self, do: Callable[[DataConnections], None]) -> None:
@@ -502,15 +367,21 @@ class Link:
         address, ports = self.virtual.address, self.behind.virtual.passive_ports
         client = self.client_text
         try:
-            port = self._data_connections().lease(lambda took: self.engine.lease(address, ports, client, took))
+            port = self._data_connections().lease(lambda took: self.runtime.ports.lease(address, ports, client, took))
         except HostError as error:
-            self.engine.no_data_port(self, str(error))
+            self._no_data_port(str(error))
             self.do(self.session.listen_failed(Side.CLIENT, str(error)))
             return
         self.do(self.session.listening(Side.CLIENT, Endpoint(self.virtual.address, port)))
 
+    def _no_data_port(self, reason: str) -> None:
+        """A client asked for a data port, and there is none for it."""
+        names = {"virtual_server": self.behind.virtual.name}
+        own = {"session": self.number, "client": self.client_text, "reason": reason}
+        self.runtime.warn("no_data_port", names, **own)
+
     def _listen_for_server(self) -> None:
-        local = self.engine.local_address(self._server.sock)
+        local = local_endpoint(self._server.sock).address
         try:
             endpoint = self._data_connections().listen_for_server(local, self.behind.server.address)
         except OSError as error:
@@ -526,43 +397,26 @@ class Link:
             if self._data.idle:
                 self._forget_data()
         self.transfers += 1
-        self.engine.transfer_ended(self, ended, moved, self._transfer_s)
+        self._owner.transfer_ended(self, ended, moved, self._transfer_s)
         self._transfer_s = 0.0
 
     def _end(self, reason: str) -> None:
         if self.ended:
             return
         self.ended = True
-        self._clocks.clear()
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._clocks.end()
         self._cancel_grace()
         if self._data is not None:
             self._data.close()
             self._forget_data()
-        engine = self.engine
-        engine.closings.close(self._client.sock, engine.now_s, self._client.held)
+        runtime = self.runtime
+        runtime.closings.close(self._client.sock, runtime.now_s, self._client.held)
         if self._client.gone and not self.user:
             # Nothing can be lost before a login, and a close from this side would keep an ephemeral port for a minute.
-            engine.readiness.closing(self._server.sock.fileno())
+            runtime.readiness.closing(self._server.sock.fileno())
             reset(self._server.sock)
         else:
-            engine.closings.close(self._server.sock, engine.now_s, self._server.held)
+            runtime.closings.close(self._server.sock, runtime.now_s, self._server.held)
         for control in (self._client, self._server):
             control.dismiss()
-        engine.link_ended(self, reason)
-
-
-def _duration_s(clock: Clock, timeouts: Timeouts) -> float:
-    match clock:
-        case Clock.LOGIN:
-            return timeouts.login_s
-        case Clock.ANSWER:
-            return timeouts.answer_s
-        case Clock.EARLY_COMMAND:
-            return timeouts.early_command_s
-        case Clock.DATA_CONNECTION:
-            return timeouts.data_connection_s
-        case Clock.LATE_END | Clock.HALF_REPLY:
-            return _AT_ONCE_S
+        self._owner.session_ended(self, reason)
