@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 root=$PWD/build/lab/root
 
-clients="curl wget lftp tnftp ncftp"
+clients="curl wget lftp tnftp ncftp logrotate"
 libraries="libhiredis0.14 libmemcached11 libmemcachedutil2 libwrap0 libsodium23 libpcre2-posix3"
 servers="vsftpd proftpd-core pure-ftpd"
 # Firewalls that run in network namespaces; as packages they would leave a service enabled here. And what they run on.

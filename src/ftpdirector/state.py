@@ -120,6 +120,12 @@ class Snapshot:
     """Whether this host holds the virtual addresses; None where there is one director."""
     replication: dict[str, Replication] = field(default_factory=dict[str, Replication])
     """By the name of the program that replicates connections to the other director."""
+    workers_running: int = 0
+    """Worker processes that serve now; 0 where no connection passes the director."""
+    notes: tuple[str, ...] = ()
+    """What an operator should know of the director itself, in words: a worker that does not start, a predecessor."""
+    log_lines_dropped_total: dict[str, int] = field(default_factory=dict[str, int])
+    """Lines that could not be written, by log: `log` (standard error) and `transfer_log`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +161,8 @@ class EngineCounters:
     data_setup: Histogram
     refused_total: dict[str, int] = field(default_factory=dict[str, int])
     """What no virtual server can be named for, by cause (engine nftables): `gate`, `strays`, `unserved`."""
+    log_lines_dropped: dict[str, int] = field(default_factory=dict[str, int])
+    """Lines that this process could not write, by log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

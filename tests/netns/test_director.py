@@ -396,6 +396,15 @@ def test_what_apply_changed_is_not_put_back_by_a_director_of_another_file(hosts:
     assert place.command("plan", str(place.file)).stdout == "nothing to change\n"
 
 
+def test_what_remove_took_away_is_not_put_back(hosts: Network, place: DirectorHost) -> None:
+    with place.running() as director:
+        assert place.command("remove").returncode == 0
+        director.wait_for("kernel_not_told")
+        director.ask("drain", "real-2-4")
+        time.sleep(2.0)  # twice as long as it takes to look and follow
+        assert hosts.director.run("nft", "list", "ruleset").stdout == ""
+
+
 def test_a_table_with_the_set_names_of_version_0_1_is_changed_in_one_transaction(
     hosts: Network, place: DirectorHost
 ) -> None:

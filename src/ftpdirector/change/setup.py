@@ -46,7 +46,7 @@ class HostFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
-    """A directory of ours, now; whoever makes it at boot is another matter (tmpfiles.d(5))."""
+    """A directory of ours, now; at boot tmpfiles.d(5) makes it."""
 
     path: str
     reason: str
@@ -125,9 +125,9 @@ class HostSetup:
     links: tuple[Symlink, ...] = ()
     services: tuple[HostService, ...] = ()
     marks: tuple[int, ...] = ()
-    """Firewall marks that nobody else may set."""
+    """Firewall marks that no other rule may set."""
     ports: tuple[tuple[int, int], ...] = ()
-    """Ports of virtual addresses, first and last, that nobody else may translate."""
+    """Ports of virtual addresses, first and last, that no other rule may translate."""
     flows: tuple[RequiredFlow, ...] = ()
     """What packet filters of others must let pass."""
 

@@ -21,7 +21,7 @@ USAGE: Final = 64
 INTERRUPTED: Final = 130
 COMMANDS: Final = (
     "check", "explain", "render", "plan", "apply", "confirm", "remove", "run", "status", "drain", "enable", "reload",
-    "probe", "verify", "demo", "schema",
+    "reopen", "probe", "verify", "demo", "schema",
 )  # fmt: skip
 """In the order in which help shows them; each is `ftpdirector.cli.<name>` with a function `command`."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from ftpdirector.cli.options import Json, Socket, ask_director, parse_seconds, show_json
+from ftpdirector.cli.options import Json, RunningFile, Socket, ask_director, parse_seconds, show_json
 
 EXAMPLES = (
     "Examples: ftpdirector drain alpha; ftpdirector drain ftp/alpha --wait --timeout 1h."
@@ -22,6 +22,7 @@ _LOOK_EVERY_S: Final = 0.5
 
 def command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A real server, or VIRTUAL_SERVER/REAL_SERVER.")],
+    file: RunningFile = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when its last session has ended.")] = False,
     timeout: Annotated[str | None, typer.Option(metavar="DURATION", help="How long to wait at most.")] = None,
     socket: Socket = None,
@@ -29,7 +30,7 @@ def command(
 ) -> int:
     """Make a real server quiescent: it gets no new sessions and keeps the ones that it has."""
     bound_s = parse_seconds(timeout) if timeout else None
-    with ask_director(socket) as director:
+    with ask_director(socket, file) as director:
         told = director.ask("drain", name=name)
         keys: list[list[str]] = told["real_servers"]
         for note in told.get("notes", ()):

@@ -83,7 +83,7 @@ def read_cluster(file: Path) -> tuple[Cluster, str]:
 
 
 def put_back(host: Host, *, now_s: float) -> None:
-    """Undo what a command left half done that was killed, or what nobody confirmed in time."""
+    """Undo the changes of a command that was killed, or that were not confirmed in time. Raises `EngineError`."""
     journal = host.store.journal()
     if journal is None:
         return

@@ -18,6 +18,7 @@ from rich.console import Console
 from ftpdirector.config.values import parse_address, parse_duration, parse_endpoint
 from ftpdirector.daemon.control import ControlClient, default_socket_path
 from ftpdirector.daemon.here import note_for_service
+from ftpdirector.errors import ControlError
 from ftpdirector.health.probe import ANONYMOUS, Secret
 from ftpdirector.host.files import read_first_line
 from ftpdirector.model import Endpoint
@@ -71,15 +72,31 @@ Socket = Annotated[
     typer.Option(
         "--socket",
         metavar="PATH",
+        envvar="FTPDIRECTOR_SOCKET",
         help="The director's socket; by default below /run/ftpdirector for root, else below $XDG_RUNTIME_DIR.",
+        show_default=False,
+    ),
+]
+RunningFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[FILE]",
+        help="The cluster file that the director must run; refused when it runs another one.",
         show_default=False,
     ),
 ]
 
 
-def ask_director(socket: Path | None) -> ControlClient:
-    """The running director; a ControlError when nobody answers."""
-    return ControlClient(socket or default_socket_path())
+def ask_director(socket: Path | None, file: Path | None = None) -> ControlClient:
+    """The running director; a ControlError when nobody answers, or when it runs another cluster file than this one."""
+    director = ControlClient(socket or default_socket_path())
+    if file is not None:
+        try:
+            director.must_run(file)
+        except ControlError:
+            director.close()
+            raise
+    return director
 
 
 def console_for_tables() -> Console:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from ftpdirector.cli.options import Json, Socket, ask_director, show_json
+from ftpdirector.cli.options import Json, RunningFile, Socket, ask_director, show_json
 
-EXAMPLES = "Example: ftpdirector reload. Exit: 0 taken, 1 refused, and the old configuration goes on."
+EXAMPLES = (
+    "Examples: ftpdirector reload; ftpdirector reload /etc/ftpdirector/cluster.toml."
+    " Exit: 0 taken, 1 refused, and the old configuration goes on."
+)
 
 
-def command(socket: Socket = None, as_json: Json = False) -> int:
-    """Read the cluster file again; every session and transfer goes on."""
-    with ask_director(socket) as director:
+def command(file: RunningFile = None, socket: Socket = None, as_json: Json = False) -> int:
+    """Read the cluster file again, and open the transfer log anew; every session and transfer goes on."""
+    with ask_director(socket, file) as director:
         warnings: list[str] = director.ask("reload")["warnings"]
     if as_json:
         show_json({"warnings": warnings})

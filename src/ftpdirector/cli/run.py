@@ -13,8 +13,8 @@ from ftpdirector.daemon.supervisor import Settings, run
 
 EXAMPLES = (
     "Examples: ftpdirector run cluster.toml; ftpdirector run cluster.toml --take-over (upgrade: no connection is"
-    " refused, no transfer broken). Signals: HUP reads the file again; TERM finishes transfers and ends, a second one"
-    " ends now."
+    " refused, no transfer broken). Signals: HUP reads the file again and opens the transfer log anew; TERM finishes"
+    " transfers and ends, a second one resets them."
 )
 
 
@@ -28,6 +28,15 @@ def command(
         bool, typer.Option(help="Take the listening sockets of the director that runs; it finishes its sessions.")
     ] = False,
     json_log: Annotated[bool, typer.Option(help="Log JSON instead of key=value lines.")] = False,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Who the workers are when root starts them: they give up root. By default ftpdirector if there is"
+            " that account, else nobody.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> int:
     """Run the director in the foreground; the log goes to standard error."""
     set_up_log(json=json_log)
@@ -36,6 +45,7 @@ def command(
         stop_timeout_s=parse_seconds(stop_timeout),
         take_over=take_over,
         json_log=json_log,
+        user=user,
     )
     run(file, settings)
     return 0

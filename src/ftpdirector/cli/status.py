@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ftpdirector.cli.options import Json, Socket, ask_director, console_for_tables, show_json
+from ftpdirector.cli.options import Json, RunningFile, Socket, ask_director, console_for_tables, show_json
 from ftpdirector.state import Replication
 from ftpdirector.status.server import format_size
 from ftpdirector.text import shown_within
@@ -23,13 +23,14 @@ _COLOURS: Final = {"up": "green", "down": "red", "full": "yellow", "unknown": "d
 
 
 def command(
+    file: RunningFile = None,
     socket: Socket = None,
     as_json: Json = False,
     watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until Ctrl-C.")] = False,
 ) -> int:
     """Show virtual servers, real servers, their verdicts with the reason, and sessions."""
     console = console_for_tables()
-    with ask_director(socket) as director:
+    with ask_director(socket, file) as director:
         if as_json:
             show_json(director.ask("status")["status"])
         elif watch:
@@ -56,6 +57,10 @@ def _render(answer: dict[str, Any]) -> RenderableType:
         parts.append(Text(f"{program} {state}", style="red" if state == Replication.SILENT else ""))
     if status["config_error"]:
         parts.append(Text(f"the newest file was refused: {status['config_error']}", style="red"))
+    parts += [Text(note, style="yellow") for note in status["notes"]]
+    for log, count in status["log_lines_dropped_total"].items():
+        if count:
+            parts.append(Text(f"{log}: {count} lines could not be written", style="red"))
     for virtual in status["virtual_servers"]:
         refused = ", ".join(f"{cause} {count}" for cause, count in sorted(virtual["refused_total"].items()))
         parts.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ftpdirector import __version__
 from ftpdirector.model import Endpoint, VirtualServer
@@ -16,6 +17,7 @@ from ftpdirector.state import (
     Replication,
     Snapshot,
     Verdict,
+    VirtualServerCounters,
     VirtualServerState,
 )
 from ftpdirector.wanted import Key, Wanted
@@ -35,6 +37,8 @@ def compose(
     director: str = "",
     is_active: bool | None = None,
     replication: Mapping[str, Replication] | None = None,
+    workers_running: int = 0,
+    notes: Sequence[str] = (),
 ) -> Snapshot:
     """All of it at one moment; counters of several processes are summed."""
     return Snapshot(
@@ -53,6 +57,11 @@ def compose(
         is_active=is_active,
         replication=dict(replication or {}),
         refused_total=dict(sum((Counter(one.refused_total) for one in counters), Counter[str]())),
+        workers_running=workers_running,
+        notes=tuple(notes),
+        log_lines_dropped_total={
+            log: sum(one.log_lines_dropped.get(log, 0) for one in counters) for log in ("log", "transfer_log")
+        },
     )
 
 
@@ -118,9 +127,62 @@ def _sum(parts: Sequence[RealServerCounters]) -> RealServerCounters:
 
 
 def _histogram(parts: Sequence[Histogram]) -> Histogram:
+    parts = [part for part in parts if part.bounds_s]  # a predecessor of another version may have others, or none
+    parts = [part for part in parts if part.bounds_s == parts[0].bounds_s]
     if not parts:
         return Histogram(bounds_s=(), counts=(0,), sum_s=0.0)
     columns = zip(*(part.counts for part in parts), strict=True)
     return Histogram(
         bounds_s=parts[0].bounds_s, counts=tuple(map(sum, columns)), sum_s=sum(part.sum_s for part in parts)
     )
+
+
+def without_sessions(counters: EngineCounters) -> EngineCounters:
+    """What is left of a process that has ended: nothing runs there any more, what it counted stays."""
+    return replace(
+        counters,
+        virtual_servers={
+            name: replace(
+                virtual,
+                sessions=0,
+                endpoints=(),
+                real_servers={
+                    real: replace(values, sessions=0, transfers=0) for real, values in virtual.real_servers.items()
+                },
+            )
+            for name, virtual in counters.virtual_servers.items()
+        },
+    )
+
+
+def summed(counters: Sequence[EngineCounters]) -> EngineCounters:
+    """Several processes as one."""
+    names = dict.fromkeys(name for one in counters for name in one.virtual_servers)
+    return EngineCounters(
+        virtual_servers={
+            name: _sum_virtual([one.virtual_servers[name] for one in counters if name in one.virtual_servers])
+            for name in names
+        },
+        data_setup=_histogram([one.data_setup for one in counters]),
+        refused_total=_added([one.refused_total for one in counters]),
+        log_lines_dropped=_added([one.log_lines_dropped for one in counters]),
+    )
+
+
+def _sum_virtual(parts: Sequence[VirtualServerCounters]) -> VirtualServerCounters:
+    names = dict.fromkeys(name for part in parts for name in part.real_servers)
+    return VirtualServerCounters(
+        sessions=sum(part.sessions for part in parts),
+        sessions_total=sum(part.sessions_total for part in parts),
+        refused_total=_added([part.refused_total for part in parts]),
+        real_servers={
+            name: _sum([part.real_servers[name] for part in parts if name in part.real_servers]) for name in names
+        },
+    )
+
+
+def _added(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(total)

@@ -26,7 +26,7 @@ def trace_passive(example: Example, mode: Mode, *, tls: bool) -> Trace:
         return (yield from _by_slice(example))
     if data_path.takes_range or data_path.lookup is Lookup.ANY_PORT:
         return (yield from _by_persistence(example))
-    return _nobody(example, tls=tls)
+    return _no_service(example, tls=tls)
 
 
 def _announce(example: Example, mode: Mode, *, tls: bool) -> Trace:
@@ -190,7 +190,7 @@ def _by_persistence(example: Example) -> Trace:
     return (yield from _deliver(example, example.announced_port))
 
 
-def _nobody(example: Example, *, tls: bool) -> Failure:
+def _no_service(example: Example, *, tls: bool) -> Failure:
     hidden = "over TLS the helper cannot read the announced port, and " if tls and example.data_path.helper else ""
     return Failure(
         reason=Reason.TLS_HIDES_PORT if hidden else Reason.NO_VIRTUAL_SERVER,

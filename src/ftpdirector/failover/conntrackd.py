@@ -37,9 +37,9 @@ WantedBy=multi-user.target
 
 
 def peers(cluster: Cluster) -> tuple[IPAddress, ...]:
-    """The directors that tell each other of connections; empty where none do.
+    """The directors that replicate connections to each other; empty where none do.
 
-    conntrackd tells one other by UDP. Three directors would need multicast, which switches lose in silence.
+    conntrackd replicates to one other by UDP. Three directors would need multicast, which switches lose in silence.
     """
     addresses = tuple(director.address for director in cluster.directors)
     return addresses if len(addresses) == 2 and addresses[0].version == addresses[1].version else ()

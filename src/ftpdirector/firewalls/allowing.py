@@ -1,4 +1,4 @@
-"""Commands that have a packet filter let our packets pass, in the words of whoever made it. Pure."""
+"""Commands that have a packet filter let our packets pass, for the program that made its rules. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def owner_of(drop: Drop, chains: Iterable[FilterChain]) -> Owner:
     if base.family not in ("ip", "ip6") or base.name not in _HOOKS:
         return "nft"
     theirs = {chain.name for chain in chains if chain.table == base.table}
-    # A rule of somebody else comes before theirs, or is not theirs to change.
+    # A rule of another program comes before theirs, or is not theirs to change.
     if drop.chain.name.startswith("ufw") or (drop.chain == base and not drop.rule):
         has_ufw = any(name.startswith("ufw") for name in theirs)
         if has_ufw and drop.flow.state == "new" and base.name in ("INPUT", "FORWARD"):

@@ -34,7 +34,7 @@ class Ours:
     """Of chains in tables that belong to everybody."""
     marks: tuple[int, ...]
     ports: tuple[tuple[int, int], ...]
-    """First and last, which nobody else may translate."""
+    """First and last; no other rule may translate them."""
     flows: tuple[RequiredFlow, ...]
 
 

@@ -33,7 +33,7 @@ _Network = tuple[IPAddress, IPAddress]
 
 @dataclass(frozen=True)
 class FilterChain:
-    """A chain of somebody; `hook` is empty where packets come by a jump alone."""
+    """A chain of any program; `hook` is empty where packets come by a jump alone."""
 
     table: str
     name: str
@@ -72,7 +72,7 @@ class Drop:
     flow: RequiredFlow
     addresses: frozenset[IPAddress]
     possibly_accepted: bool
-    """It may be that it never gets there."""
+    """An earlier rule, which cannot be judged, may have accepted the packets."""
 
 
 def parse(listing: str) -> list[FilterChain]:
@@ -183,7 +183,7 @@ class _Traversal:
     def apply_verdict(
         self, verdict: _Verdict, seen: _Match, chain: FilterChain, text: str, packets: _Packets, returned: _Packets
     ) -> tuple[_Packets, _Packets]:
-        """Who goes on, and who has left this chain."""
+        """Apply the verdict of one rule: which packets go on, and which have left this chain."""
         others = packets.with_addresses(packets.addresses - seen.addresses)
         here = packets.with_addresses(seen.addresses)
         match verdict.word:
@@ -215,7 +215,7 @@ class _Traversal:
     def follow_jump(
         self, verdict: _Verdict, seen: _Match, packets: _Packets, returned: _Packets
     ) -> tuple[_Packets, _Packets]:
-        """Through another chain."""
+        """Follow a jump or a goto: which packets come back, and which have left this chain."""
         target = self.chains.get((self.base.table, verdict.target))
         if target is None:
             return packets, returned
@@ -420,7 +420,7 @@ _ENDS: Final = {"accept", "drop", "reject", "return", "jump", "goto", "queue"}
 def _read(text: str) -> _Rule:
     """A rule; words that say nothing here make it unsure."""
     words: list[str] = _TOKEN.findall(text)
-    if " . " in text:  # several things at once, in a set
+    if " . " in text:  # several fields at once, in a set
         end = next((place for place, word in enumerate(words) if word in _ENDS), len(words))
         return _Rule((_Condition(),), _verdict(words[end:]))
     conditions: list[_Condition] = []

@@ -162,7 +162,7 @@ class Monitor:
         if self._group is None:
             return
         for watched in self._watched.values():
-            if watched.task is None:
+            if watched.task is None or watched.task.done():  # after a failure of the whole, all begin again
                 watched.task = self._group.create_task(self._probe_loop(watched))
 
     async def _probe_loop(self, watched: _Watched) -> None:

@@ -1,4 +1,4 @@
-"""Both clocks of the host, to be given to whoever needs the time. This module knows nobody who does."""
+"""Both clocks of the host, given as arguments to the code that needs the time."""
 
 from __future__ import annotations
 

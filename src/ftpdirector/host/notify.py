@@ -5,11 +5,13 @@ This module knows no director; without systemd every call does nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import Final
 
 _FIRST_FD: Final = 3
+_PATIENCE_S: Final = 1.0
 
 
 def notify(*lines: str, fds: tuple[int, ...] = ()) -> None:
@@ -18,7 +20,9 @@ def notify(*lines: str, fds: tuple[int, ...] = ()) -> None:
     if not path:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock, contextlib.suppress(OSError):
+        # A manager that is gone, or does not read, ends and holds up nobody; it will miss the next sign of life.
+        sock.settimeout(_PATIENCE_S)
         sock.connect(address)  # send_fds() takes no address, whatever its signature says
         socket.send_fds(sock, ["\n".join(lines).encode()], list(fds))
 

@@ -1,6 +1,6 @@
 """The text of a table -> values: as nft lists it (`nft --stateless list table`), or as a file of ours has it.
 
-What packets have put into dynamic sets is left out: it is nobody's to compare or to write. This module runs no program.
+What packets have put into dynamic sets is left out: it is neither compared nor written. This module runs no program.
 """
 
 from __future__ import annotations

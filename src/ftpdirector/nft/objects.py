@@ -1,7 +1,7 @@
 """What an nftables table consists of, as values that print as the text of nft(8).
 
 A set whose type names a value (`ipv4_addr : mark`) is a map. A set that is dynamic is filled by packets and has no
-elements here: whoever changes a table leaves them alone. This module knows no cluster and runs no program.
+elements here: a change of the table leaves them alone. This module knows no cluster and runs no program.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreign:
-    """An object of a kind that no engine of ours makes (`kind`: quota, flowtable ...), as text: somebody else's."""
+    """An object of a kind that no engine of ours makes (`kind`: quota, flowtable ...), as text."""
 
     kind: str
     name: str
@@ -123,7 +123,7 @@ class Table:
     chains: tuple[Chain, ...] = ()
     foreign: tuple[Foreign, ...] = ()
     options: tuple[str, ...] = ()
-    """Lines about the table itself, `flags dormant` or a comment: somebody else's."""
+    """Lines about the table itself, `flags dormant` or a comment; no engine of ours writes any."""
 
     @property
     def objects(self) -> tuple[Object, ...]:

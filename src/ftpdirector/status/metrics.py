@@ -63,6 +63,17 @@ class SnapshotCollector(Collector):
         for cause, count in snapshot.refused_total.items():
             dropped.add_metric((shown(cause),), count)
         yield dropped
+        lines = CounterMetricFamily(
+            "ftpdirector_log_lines_dropped",
+            "Log lines that could not be written: a full disk, a reader that stands still.",
+            labels=("log",),
+        )
+        for log, count in snapshot.log_lines_dropped_total.items():
+            lines.add_metric((log,), count)
+        yield lines
+        running = GaugeMetricFamily("ftpdirector_workers_running", "Worker processes that serve.")
+        running.add_metric((), float(snapshot.workers_running))
+        yield running
         active = GaugeMetricFamily("ftpdirector_active", "Whether this director serves: of several, one does.")
         active.add_metric((), float(snapshot.is_active is not False))
         yield active

@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -31,13 +31,19 @@ from ftpdirector.status.metrics import SnapshotCollector
 from ftpdirector.text import shown_lines, shown_within
 
 TakeSnapshot = Callable[[], Snapshot]
+Refresh = Callable[[], Awaitable[None]]
+"""Asks those who count, so that the snapshot taken next is true of this moment."""
 _FEWEST_CONNECTIONS: Final = 4
 _PART_OF_DESCRIPTORS: Final = 8
 """The page takes at most this part of the process' descriptors: probes and workers need the others."""
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def make_application(take: TakeSnapshot) -> Starlette:
+async def _nobody_to_ask() -> None:
+    """The snapshot is true of every moment."""
+
+
+def make_application(take: TakeSnapshot, refresh: Refresh = _nobody_to_ask) -> Starlette:
     """The web application. One answer at a time is made, and other tasks of the process have a turn between two."""
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -52,11 +58,12 @@ def make_application(take: TakeSnapshot) -> Starlette:
     registry.register(SnapshotCollector(take))
     turn = asyncio.Lock()
 
-    def route(path: str, make: Callable[[], Response]) -> Route:
+    def route(path: str, make: Callable[[], Response], ask: Refresh = refresh) -> Route:
         async def answer(request: Request) -> Response:
             del request
             async with turn:
                 await asyncio.sleep(0)
+                await ask()
                 return make()
 
         return Route(path, answer)
@@ -66,7 +73,7 @@ def make_application(take: TakeSnapshot) -> Starlette:
             route("/", lambda: HTMLResponse(page.render(snapshot=take()), headers={"Cache-Control": "no-store"})),
             route("/api/v1/status", lambda: _json(shown_within(dataclasses.asdict(take())))),
             route("/metrics", lambda: Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)),
-            route("/healthz", lambda: PlainTextResponse("ok\n")),
+            route("/healthz", lambda: PlainTextResponse("ok\n"), _nobody_to_ask),
         ]
     )
 
@@ -98,14 +105,21 @@ def format_moment(time_s: float) -> str:
 class StatusServer:
     """Listens at once, serves when told."""
 
-    def __init__(self, endpoint: Endpoint, take: TakeSnapshot, given: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        take: TakeSnapshot,
+        given: socket.socket | None = None,
+        *,
+        refresh: Refresh = _nobody_to_ask,
+    ) -> None:
         """`given` is a predecessor's socket; `EngineError` when the address is taken."""
         self.socket = given or _listen(endpoint)
         self.socket.setblocking(False)  # noqa: FBT003 - the name of the call
         name = self.socket.getsockname()
         self.endpoint = Endpoint(endpoint.address, int(name[1]))
         at_most = max(_FEWEST_CONNECTIONS, min(CONNECTIONS, open_files_limit() // _PART_OF_DESCRIPTORS))
-        self._server = BoundedServer(make_application(take), self.socket, at_most=at_most)
+        self._server = BoundedServer(make_application(take, refresh), self.socket, at_most=at_most)
 
     async def serve(self) -> None:
         """Until cancelled or closed."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from ftpdirector.engines.ipvs.engine import IpvsEngine, drain_notes
+from ftpdirector.errors import EngineError
 from ftpdirector.model import Cluster, Director, Engine, Placement, RealServer, VirtualServer
 from ftpdirector.state import Health, Override, Verdict
 from ftpdirector.wanted import want
@@ -66,6 +68,15 @@ def test_a_new_director_takes_drains_over(tmp_path: Path, engine: IpvsEngine) ->
     restarted = IpvsEngine(tmp_path, tmp_path / "ip_vs")
     assert restarted.drained(CLUSTER) == (ALPHA,)
     assert said(tmp_path, restarted, None, Override.NONE) == "0\n"
+
+
+def test_what_remove_took_away_is_not_made_again(tmp_path: Path) -> None:
+    engine = IpvsEngine(tmp_path / "tracks", tmp_path / "ip_vs")
+    engine.apply(want(CLUSTER, {}, {}))
+    shutil.rmtree(tmp_path / "tracks")
+    with pytest.raises(EngineError, match="ftpdirector apply FILE"):
+        engine.apply(want(CLUSTER, {ALPHA: DOWN}, {}))
+    assert not (tmp_path / "tracks").exists()
 
 
 def test_connections_of_control_and_slice_count_for_their_server(tmp_path: Path, engine: IpvsEngine) -> None:

@@ -29,29 +29,34 @@ class IpvsEngine:
     """Writes verdicts for keepalived, and reads what the kernel counts."""
 
     def __init__(self, tracks: Path = Path(TRACKS), table: Path = Path(TABLE)) -> None:
-        """Nothing is written yet."""
+        """`tracks`: where the track files are; `table`: what the kernel prints of its virtual servers."""
         self._tracks = tracks
         self._table = table
         self._cluster = Cluster()
+        self._is_begun = False
 
     def apply(self, wanted: Wanted) -> None:
-        """Tell keepalived; a server that nobody has looked at yet keeps the verdict that stands.
+        """Write the verdicts for keepalived; a server that was not probed yet keeps the verdict on disk.
 
-        Raises `EngineError` where a file cannot be written.
+        Raises `EngineError` where a file cannot be written, or where their directory was taken away (`remove`): what is
+        gone on purpose is not made again.
         """
+        if self._is_begun and not self._tracks.is_dir():
+            raise EngineError(f"{self._tracks} is not there any more: ftpdirector apply FILE makes it")
         self._cluster = wanted.cluster
         for virtual in wanted.cluster.virtual_servers:
             for server in virtual.real_servers:
                 self._write_verdict(virtual, server, wanted.offers[virtual.name, server.name])
+        self._is_begun = True
 
     def look(self) -> None:
-        """Nothing: keepalived looks at the table, and schedules by itself."""
+        """Does nothing: keepalived watches its table, and the kernel schedules by itself."""
 
     def follow(self) -> None:
-        """Nothing."""
+        """Does nothing: no schedule depends on what is counted."""
 
     def drained(self, cluster: Cluster) -> tuple[Key, ...]:
-        """What an earlier director had drained."""
+        """The real servers that the track files of an earlier director drain."""
         return tuple(
             (virtual.name, server.name)
             for virtual in cluster.virtual_servers

@@ -1,7 +1,7 @@
-"""What is wanted -> the one nftables table that does it.
+"""The desired state -> the one nftables table that implements it.
 
 A packet passes a fixed number of rules, however many servers there are: base chains are the same for every cluster and
-look things up in sets and maps. Pure: the same wanted gives the same text. This module carries nothing out.
+look things up in sets and maps. Pure: the same state gives the same text. This module carries nothing out.
 
     prerouting   drops what opens no connection and belongs to none; has the kernel's FTP helper read, where asked
     choose       a new connection to a virtual address gets its real server

@@ -29,7 +29,7 @@ from ftpdirector.state import EngineCounters, Histogram, RealServerCounters, Vir
 
 _FRESH_S: Final = 0.5
 _SELDOM_S: Final = 15.0
-"""Connections that another director has told of are nobody's arrival here."""
+"""Connections that another director replicates to this one are no arrivals here."""
 _REMEMBERED: Final = 3
 """Looks whose arrivals are remembered."""
 _PART_OF_A_CORE: Final = 0.05
@@ -57,7 +57,7 @@ class Counts:
     """Reads, and remembers for a moment."""
 
     def __init__(self, clock: HostClock) -> None:
-        """Nothing is read yet."""
+        """`clock` says how old a reading is."""
         self._clock = clock
         self.open = Open(control={}, data={})
         self._accepted: Mapping[str, int] = {}
@@ -76,7 +76,7 @@ class Counts:
         return tuple(self._arrivals.get(virtual_server, ()))
 
     def look(self, cluster: Cluster) -> None:
-        """Read who came, and what is open; the latter seldom while nobody comes and nobody is there.
+        """Read new and open connections; open ones seldom while there are none and none come.
 
         Raises `EngineError`.
         """

@@ -1,4 +1,4 @@
-"""The part beside the kernel: verdicts, drains and loads become the smallest change of the table; it tells counts.
+"""The part beside the kernel: verdicts, drains and loads become the smallest change of the table.
 
 Verdicts and drains stand in the table alone: traffic goes on without this process, and the next one takes them over.
 This module serves no connection.
@@ -59,10 +59,10 @@ class NftablesEngine:
         return tuple(key for key, offer in self._adopted.items() if offer.drained)
 
     def apply(self, wanted: Wanted) -> None:
-        """Make it true; a server that nobody has looked at yet keeps the verdict that stands.
+        """Change the table to it; a server that was not probed yet keeps the verdict in the table.
 
-        Raises `EngineError` where the kernel refuses, or where somebody has applied another cluster file since; nothing
-        has changed then.
+        Raises `EngineError` where the kernel refuses, or where another cluster file was applied since; nothing has
+        changed then.
         """
         if _needs_counts(wanted.cluster) and not self._counts.is_fresh:
             self._counts.look(wanted.cluster)
@@ -106,7 +106,7 @@ class NftablesEngine:
             raise EngineError(f"{error}\nthe engine nftables needs CAP_NET_ADMIN") from error
         except ValueError as error:
             raise EngineError(f'the table "{TABLE}" is not one of ours ({error}): ftpdirector apply FILE') from error
-        # Somebody has applied another file meanwhile: what was changed on purpose is not put back.
+        # Another file was applied meanwhile: what was changed on purpose is not put back.
         if keep and found.identity not in ("", self._identity, self._compiler_of(cluster).identity):
             raise EngineError(_OTHER)
         self._table = found.table
@@ -120,7 +120,7 @@ class NftablesEngine:
         try:
             self._load(after)
         except HostError:
-            # Somebody else has changed the table since: `apply`, most likely, or the boot file.
+            # Another process has changed the table since: `apply`, most likely, or the boot file.
             self._adopt(wanted.cluster, keep=True)
             try:
                 self._load(after)

@@ -1,4 +1,4 @@
-"""The sets and maps that the base chains look things up in: endpoints, slices, real servers, what is known of clients.
+"""The sets and maps that the base chains use: endpoints, slices, real servers, what is known of clients.
 
 This module knows no chain.
 """
@@ -42,7 +42,7 @@ class _Slot:
 
 
 def lookups_of(cluster: Cluster, pools: Sequence[FamilyPool], marks: Marks) -> Iterator[Set]:
-    """Every set and map that base chains look things up in; they are there even when they are empty."""
+    """Every set and map that base chains use; they exist even when they are empty."""
     slices = [
         _Slot(address=address, slice=assigned, mark=marks[group_of(virtuals[0]), assigned.server.address] | DATA_BIT)
         for virtuals in groups_of(cluster).values()

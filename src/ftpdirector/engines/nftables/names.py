@@ -1,4 +1,4 @@
-"""What things are called in the table, and how they are written for each address family.
+"""The names of objects in the table, and how they are written for each address family.
 
 Whatever belongs to one virtual server ends with its name and the family. This module knows no rule.
 """
