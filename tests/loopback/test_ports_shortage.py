@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.directors import Director, cluster_file, director
-from tests.loopback.house import Line, quiet_port, reset, wanted_of
-from tests.loopback.house import director as engine
+from tests.loopback.running_proxy import FtpClient, quiet_port, reset, wanted_of
+from tests.loopback.running_proxy import director as engine
 from tests.loopback.test_ports_openings import HERE, QUICK, Door, causes, door, front, says
 
 GREETS = says(b"220 ready\r\n")
@@ -149,7 +149,7 @@ def test_listener_toward_the_real_server_does_not_turn_in_circles(tmp_path: Path
         port = quiet_port()
         virtual = f'{LIMITS}data_to_server = "active"\npassive_ports = "23000-23999"'
         file = cluster_file(tmp_path / "c.toml", [("alpha", str(HERE), only.endpoint.port)], port=port, virtual=virtual)
-        with director(file) as it, Line(("127.0.0.1", port)).login() as line:
+        with director(file) as it, FtpClient(("127.0.0.1", port)).login() as line:
             (worker,) = it.workers()
             with line.passive() as data:
                 time.sleep(0.2)  # the worker takes the client's connection
@@ -204,9 +204,9 @@ def come_and_go() -> None:
             sock.sendall(b"221 bye\r\n")
             sock.close()
 
-    with door(talks) as only, engine(front(only), timing=QUICK) as house:
+    with door(talks) as only, engine(front(only), timing=QUICK) as proxy:
         for number in range(1000):
-            line = Line(house.address, f"127.0.{1 + number // 200}.1")
+            line = FtpClient(proxy.address, f"127.0.{1 + number // 200}.1")
             assert line.reply() == "220 ready", number
             if number % 3 == 2:
                 assert line.ask("QUIT").startswith("221")
@@ -214,8 +214,8 @@ def come_and_go() -> None:
                 reset(line.sock)
             else:
                 line.sock.close()
-        house.no_sessions()
-        assert house.failures == []
+        proxy.no_sessions()
+        assert proxy.failures == []
 
 
 def test_no_ephemeral_port_is_no_failure_of_a_real_server() -> None:
@@ -223,16 +223,16 @@ def test_no_ephemeral_port_is_no_failure_of_a_real_server() -> None:
 
 
 def no_port_left() -> None:
-    with door(GREETS) as only, engine(front(only), timing=QUICK) as house, contextlib.ExitStack() as stack:
+    with door(GREETS) as only, engine(front(only), timing=QUICK) as proxy, contextlib.ExitStack() as stack:
         greetings = []
         for number in range(8):
-            line = stack.enter_context(Line(house.address, f"127.0.0.{number + 2}"))
+            line = stack.enter_context(FtpClient(proxy.address, f"127.0.0.{number + 2}"))
             greetings.append(line.reply()[:3])
         assert greetings.count("220") >= 1
         assert greetings[-1] == "421"
-        assert house.failures == []
-        assert set(causes(house, "d0")) == {"shortage"}
-        lines = [event for _, event, _ in house.log.lines if event == "no_connection_from_this_host"]
+        assert proxy.failures == []
+        assert set(causes(proxy, "d0")) == {"shortage"}
+        lines = [event for _, event, _ in proxy.log.lines if event == "no_connection_from_this_host"]
         assert 1 <= len(lines) <= 4
 
 
@@ -245,17 +245,17 @@ def test_an_ipv6_network_is_one_client() -> None:
 def one_network() -> None:
     with door(GREETS) as only:
         server = front(only, addresses=(ip_address("::1"),), max_sessions_per_client=3)
-        with engine(server, timing=QUICK) as house, contextlib.ExitStack() as stack:
+        with engine(server, timing=QUICK) as proxy, contextlib.ExitStack() as stack:
 
             def greeting(source: str) -> str:
-                return stack.enter_context(Line(house.address, source)).reply()[:3]
+                return stack.enter_context(FtpClient(proxy.address, source)).reply()[:3]
 
             assert [greeting(f"2001:db8:9::{number:x}") for number in range(1, 11)] == ["220"] * 3 + ["421"] * 7
             assert greeting("2001:db8:a::1") == "220", "another network"
             finer = replace(server, client_prefix_ipv6=128)
-            house.do(lambda: house.engine.apply(wanted_of(finer)))
+            proxy.do(lambda: proxy.engine.apply(wanted_of(finer)))
             assert greeting("2001:db8:9::b") == "220", "each address is a client now"
             stack.close()
-            house.no_sessions()
-            house.do(lambda: house.engine.apply(wanted_of(server)))
+            proxy.no_sessions()
+            proxy.do(lambda: proxy.engine.apply(wanted_of(server)))
             assert [greeting(f"2001:db8:9::{number:x}") for number in range(1, 5)] == ["220"] * 3 + ["421"]
