@@ -31,7 +31,8 @@ with warnings.catch_warnings():
     from pyftpdlib.ioloop import IOLoop
     from pyftpdlib.servers import FTPServer
 
-from ftpdirector.engines.proxy.server import ProxyEngine, Timing
+from ftpdirector.engines.proxy.engine import ProxyEngine
+from ftpdirector.engines.proxy.runtime import Timing
 from ftpdirector.model import Cluster, Endpoint, PortRange, RealServer, Timeouts, VirtualServer
 from ftpdirector.state import TransferRecord
 from ftpdirector.wanted import Wanted, want

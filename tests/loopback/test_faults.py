@@ -386,7 +386,7 @@ def test_nothing_is_left_behind(server: Mortal) -> None:
 
         def settle() -> None:
             house.no_sessions()
-            house.until(lambda: not len(house.engine.closings), "sockets linger")
+            house.until(lambda: not len(house.engine.runtime.closings), "sockets linger")
 
         errors: list[BaseException] = []
         at_once()  # what is kept for re-use (ports, pipes) is there from now on

@@ -16,9 +16,10 @@ from types import FrameType
 
 import pytest
 
-from ftpdirector.engines.proxy.control import ControlConnection, Link
+from ftpdirector.engines.proxy.control_connection import ControlConnection
 from ftpdirector.engines.proxy.data import DataConnections
-from ftpdirector.engines.proxy.server import Timing
+from ftpdirector.engines.proxy.runtime import Timing
+from ftpdirector.engines.proxy.session import ProxySession
 from ftpdirector.model import DataToServer, Timeouts
 from tests.loopback.house import House, Line, director, read_all, virtual_server
 from tests.loopback.mortal import HELP_LINES, Mortal, mortal
@@ -53,9 +54,9 @@ def test_a_slow_receiver_is_kept_until_it_has_all(server: Mortal) -> None:
             line.say("QUIT")
             line.reply()
             house.no_sessions()
-            assert len(house.engine.closings) == 1
+            assert len(house.engine.runtime.closings) == 1
             assert read_all(data) == BODY
-            house.until(lambda: not len(house.engine.closings), "it has all, and is let go")
+            house.until(lambda: not len(house.engine.runtime.closings), "it has all, and is let go")
 
 
 def test_a_receiver_that_acknowledges_is_let_go_before_it_closes(server: Mortal) -> None:
@@ -69,7 +70,7 @@ def test_a_receiver_that_acknowledges_is_let_go_before_it_closes(server: Mortal)
     ):
         line.say("RETR file.bin")
         assert [line.reply()[:3], line.reply()[:3]] == ["150", "226"]
-        house.until(lambda: not len(house.engine.closings), "acknowledged", 1)
+        house.until(lambda: not len(house.engine.runtime.closings), "acknowledged", 1)
         assert read_all(data) == b"x" * 1000
 
 
@@ -92,7 +93,7 @@ def test_a_receiver_that_takes_nothing_is_reset_after_the_idle_time(server: Mort
     with director(virtual_server([("alpha", server.endpoint)], idle_timeout_s=0.3)) as house:
         line, data = slow_download(house)
         with line, data:
-            house.until(lambda: not len(house.engine.closings), "patience has an end", 5)
+            house.until(lambda: not len(house.engine.runtime.closings), "patience has an end", 5)
             with pytest.raises(ConnectionResetError):
                 read_all(data)
 
@@ -220,7 +221,7 @@ def test_an_upload_without_a_byte_ends_with_fin(server: Mortal) -> None:
 def test_no_garbage_is_left_for_a_collector(server: Mortal) -> None:
     """What gc.freeze() finds alive is never collected: references must count down to nothing by themselves."""
     server.part = b"x" * 1000
-    kinds = (Link, ControlConnection, DataConnections)
+    kinds = (ProxySession, ControlConnection, DataConnections)
     with director(virtual_server([("alpha", server.endpoint)])) as house:
         gc.collect()
         gc.disable()
@@ -232,7 +233,7 @@ def test_no_garbage_is_left_for_a_collector(server: Mortal) -> None:
                     if number % 6 == 1:
                         assert read_all(data) == server.part
             house.no_sessions()
-            house.until(lambda: not len(house.engine.closings), "sockets linger")
+            house.until(lambda: not len(house.engine.runtime.closings), "sockets linger")
             left = house.do(lambda: [type(one) for one in gc.get_objects() if isinstance(one, kinds)])
         finally:
             gc.enable()

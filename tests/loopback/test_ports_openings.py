@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ftpdirector.engines.proxy.server import Timing
+from ftpdirector.engines.proxy.runtime import Timing
 from ftpdirector.model import Endpoint, PortRange, RealServer, Timeouts, VirtualServer
 from tests.loopback.house import House, Line, director, quiet_port, reset, virtual_server, wanted_of, with_server
 from tests.loopback.mortal import mortal
@@ -275,7 +275,9 @@ def test_a_server_that_closes_silently_is_told_by_that_word_with_its_sessions() 
         assert greeting(house)[0].startswith("421")
         assert house.failures == [("ftp", "d0", "closed")] * 2
         assert causes(house, "d0") == {"closed": 2}
-        reasons = [str(values["reason"]) for _, event, values in house.log.lines if event.startswith("real server ref")]
+        reasons = [
+            str(values["reason"]) for _, event, values in house.log.lines if event == "real_server_refused_session"
+        ]
         assert [reason.partition("; ")[2] for reason in reasons] == ["1 sessions live there", "0 sessions live there"]
 
 
@@ -321,7 +323,7 @@ def test_a_thousand_refused_clients_are_a_few_lines_and_all_are_counted() -> Non
             house.no_sessions()
             time.sleep(1.2)  # the last second's sum is written at a tick behind it
             lines = [
-                values for _, event, values in house.do(lambda: list(house.log.lines)) if event == "client refused"
+                values for _, event, values in house.do(lambda: list(house.log.lines)) if event == "client_refused"
             ]
             assert len(lines) <= 5 * (took_s + 2)
             assert sum(int(str(values.get("count", 1))) for values in lines) == 1000

@@ -107,12 +107,12 @@ def test_without_descriptors_clients_are_told_and_nothing_leaks(short: Short) ->
         assert short.greeting(wait_s=2).startswith("220")
     alpha = short.it.real_server("alpha")
     assert alpha["verdict"]["health"] == "up"
-    assert not [event for event in short.it.events if event.get("event") == "real server refused a session"]
+    assert not [event for event in short.it.events if event.get("event") == "real_server_refused_session"]
     refused = short.virtual()["refused_total"]
     assert isinstance(refused, dict)
     assert refused.keys() == {"shortage"}
     assert refused["shortage"] >= 300
-    told = [event for event in short.it.events if event.get("event") == "no descriptor is left"]
+    told = [event for event in short.it.events if event.get("event") == "no_descriptor_left"]
     assert len(told) == 1, "said, but not for every client"
 
 
@@ -232,7 +232,7 @@ def no_port_left() -> None:
         assert greetings[-1] == "421"
         assert house.failures == []
         assert set(causes(house, "d0")) == {"shortage"}
-        lines = [event for _, event, _ in house.log.lines if event == "no connection from this host"]
+        lines = [event for _, event, _ in house.log.lines if event == "no_connection_from_this_host"]
         assert 1 <= len(lines) <= 4
 
 

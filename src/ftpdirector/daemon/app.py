@@ -20,7 +20,7 @@ from ftpdirector.daemon.predecessor import Predecessor
 from ftpdirector.daemon.snapshot import compose
 from ftpdirector.engines.ipvs.engine import drain_notes as ipvs_notes
 from ftpdirector.engines.nftables.engine import drain_notes as nftables_notes
-from ftpdirector.engines.proxy.server import Log
+from ftpdirector.engines.proxy.runtime import Log
 from ftpdirector.errors import ConfigError, ControlError, EngineError, Problem
 from ftpdirector.failover.replication import replication_of
 from ftpdirector.health.monitor import Monitor

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from ftpdirector.daemon.logs import where_of
-from ftpdirector.engines.proxy.server import Log, ProxyEngine
+from ftpdirector.engines.proxy.engine import ProxyEngine
+from ftpdirector.engines.proxy.runtime import Log
 from ftpdirector.errors import EngineError
 from ftpdirector.host.clock import HostClock
 from ftpdirector.model import Cluster, Endpoint

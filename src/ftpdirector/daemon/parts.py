@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ftpdirector.daemon.logs import first_of, where_of
-from ftpdirector.engines.proxy.server import Log
+from ftpdirector.engines.proxy.runtime import Log
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0

@@ -18,12 +18,13 @@ from typing import Final
 from ftpdirector.daemon import messages
 from ftpdirector.daemon.crew import OnFailure
 from ftpdirector.daemon.logs import where_of
+from ftpdirector.daemon.serving import Start
 from ftpdirector.daemon.snapshot import summed, without_sessions
-from ftpdirector.daemon.worker import Start
-from ftpdirector.engines.proxy.opening import prepare_control
+from ftpdirector.engines.proxy.listeners import BACKLOG
 from ftpdirector.engines.proxy.ports import listening_socket
-from ftpdirector.engines.proxy.server import BACKLOG, Log
+from ftpdirector.engines.proxy.runtime import Log
 from ftpdirector.engines.proxy.shared import SharedCounts
+from ftpdirector.engines.proxy.stream import prepare_control
 from ftpdirector.errors import EngineError
 from ftpdirector.host.privileges import Account
 from ftpdirector.host.run import start_module
@@ -354,7 +355,7 @@ class Workers:
         )
         fds = [pair.fileno(), passed.fileno()]
         return await start_module(
-            "ftpdirector.daemon.boot",
+            "ftpdirector.daemon.worker",
             [*map(str, fds), *start.words()],
             pass_fds=[*fds, self._shared.descriptor] if self._shared.descriptor >= 0 else fds,
         )

@@ -16,10 +16,11 @@ import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from ftpdirector.engines.proxy.closing import Closings, finish_on_close, reset_on_close
+from ftpdirector.engines.proxy.closing import finish_on_close, reset_on_close
 from ftpdirector.engines.proxy.ports import IP_FREEBIND, NO_DESCRIPTOR_LEFT, Lease, family_of, reset
-from ftpdirector.engines.proxy.readiness import EVERY_EDGE, READABLE, Readiness
-from ftpdirector.engines.proxy.relay import Flow, PipePool, Progress
+from ftpdirector.engines.proxy.readiness import EVERY_EDGE, READABLE
+from ftpdirector.engines.proxy.relay import Flow, Progress
+from ftpdirector.engines.proxy.runtime import Runtime
 from ftpdirector.ftp.actions import Direction
 from ftpdirector.ftp.session import Side
 from ftpdirector.model import Endpoint, IPAddress
@@ -56,21 +57,13 @@ class Observer(Protocol):
         """This side's data connection failed in mid-transfer."""
 
 
-class Ground(Protocol):
-    """What all sessions of an engine share."""
-
-    readiness: Readiness
-    pipes: PipePool
-    closings: Closings
-    now_s: float
-
-
-class _End:
+class DataEnd:
     """The data connection on one side, in whatever state."""
 
     __slots__ = ("connecting", "data", "lease", "listener", "side", "sock")
 
     def __init__(self, data: DataConnections, side: Side) -> None:
+        """Nothing is open yet."""
         self.data = data
         self.side = side
         self.sock: socket.socket | None = None
@@ -79,6 +72,7 @@ class _End:
         self.listener: _ServerListener | None = None
 
     def ready(self, events: int) -> None:
+        """It connected, failed, or can be read or written."""
         sock = self.sock
         if sock is None:
             return
@@ -103,10 +97,11 @@ class _End:
         self.lease = None
         self.listener = None
         self.sock = sock
-        self.data.ground.readiness.watch(sock.fileno(), EVERY_EDGE, self)
+        self.data.runtime.readiness.watch(sock.fileno(), EVERY_EDGE, self)
         self.data.tell_open(self.side)
 
     def release(self) -> None:
+        """Nobody may connect for this side any more."""
         if self.lease is not None:
             self.lease.release()
             self.lease = None
@@ -135,7 +130,7 @@ class _End:
     def _close(self) -> None:
         sock = self.take()
         if sock is not None:
-            self.data.ground.readiness.closing(sock.fileno())
+            self.data.runtime.readiness.closing(sock.fileno())
             sock.close()
 
 
@@ -144,11 +139,11 @@ class _ServerListener:
 
     __slots__ = ("_end", "_peer", "sock")
 
-    def __init__(self, end: _End, sock: socket.socket, peer: str) -> None:
+    def __init__(self, end: DataEnd, sock: socket.socket, peer: str) -> None:
         self._end = end
         self._peer = peer
         self.sock = sock
-        end.data.ground.readiness.watch(sock.fileno(), READABLE, self)
+        end.data.runtime.readiness.watch(sock.fileno(), READABLE, self)
 
     def ready(self, events: int) -> None:  # noqa: ARG002  accept tells more
         try:
@@ -156,7 +151,7 @@ class _ServerListener:
         except OSError as error:
             if error.errno in NO_DESCRIPTOR_LEFT:
                 # The connection stays in the queue: to be told of it again and again would keep a core busy.
-                self._end.data.ground.readiness.rest(self.sock.fileno(), self)
+                self._end.data.runtime.readiness.rest(self.sock.fileno(), self)
             return
         if peer[0] != self._peer:
             reset(sock)
@@ -166,21 +161,21 @@ class _ServerListener:
 
     def close(self) -> None:
         if self.sock.fileno() >= 0:
-            self._end.data.ground.readiness.closing(self.sock.fileno())
+            self._end.data.runtime.readiness.closing(self.sock.fileno())
             self.sock.close()
 
 
 class DataConnections:
     """Both sides, and the flow of bytes between them."""
 
-    __slots__ = ("_client", "_direction", "_flows", "_joined", "_moved", "_observer", "_resuming", "_server", "ground")
+    __slots__ = ("_client", "_direction", "_flows", "_joined", "_moved", "_observer", "_resuming", "_server", "runtime")
 
-    def __init__(self, ground: Ground, observer: Observer) -> None:
+    def __init__(self, runtime: Runtime, observer: Observer) -> None:
         """Nothing is open yet."""
-        self.ground = ground
+        self.runtime = runtime
         self._observer = observer
-        self._client = _End(self, Side.CLIENT)
-        self._server = _End(self, Side.SERVER)
+        self._client = DataEnd(self, Side.CLIENT)
+        self._server = DataEnd(self, Side.SERVER)
         self._flows: tuple[Flow, ...] = ()
         self._direction: Direction | None = None
         self._joined = False
@@ -246,7 +241,7 @@ class DataConnections:
         end.release()
         sock = end.take()
         if sock is not None:
-            self.ground.closings.finish(sock, self.ground.now_s, patience_s)
+            self.runtime.closings.finish(sock, self.runtime.now_s, patience_s)
         self._unjoin()
 
     def drop(self, side: Side) -> None:
@@ -263,7 +258,7 @@ class DataConnections:
         """Nobody needs this any more: without the circle of references no collector of garbage is needed either."""
         del self._client.data, self._server.data
 
-    def pump(self, end: _End, events: int) -> None:
+    def pump(self, end: DataEnd, events: int) -> None:
         """A side may be readable, writable or broken."""
         if not self._joined:
             return
@@ -287,19 +282,19 @@ class DataConnections:
             case Side.SERVER:
                 self._observer.server_data_failed(text)
 
-    def _end(self, side: Side) -> _End:
+    def _end(self, side: Side) -> DataEnd:
         return self._client if side is Side.CLIENT else self._server
 
-    def _connect(self, end: _End, begin: Callable[[], socket.socket]) -> None:
+    def _connect(self, end: DataEnd, begin: Callable[[], socket.socket]) -> None:
         try:
             sock = begin()
         except OSError as error:
             text = error.strerror or str(error)
-            self.ground.readiness.soon(lambda: self.tell_failed(end.side, text))
+            self.runtime.readiness.soon(lambda: self.tell_failed(end.side, text))
             return
         end.sock = sock
         end.connecting = True
-        self.ground.readiness.watch(sock.fileno(), EVERY_EDGE, end)
+        self.runtime.readiness.watch(sock.fileno(), EVERY_EDGE, end)
 
     def _join(self) -> None:
         client, server, direction = self._client, self._server, self._direction
@@ -308,7 +303,7 @@ class DataConnections:
         if client.connecting or server.connecting:
             return
         self._joined = True
-        pipes = self.ground.pipes
+        pipes = self.runtime.pipes
         down = Flow(server.sock, client.sock, pipes, lambda: self._sender_ended(server))
         match direction:
             case Direction.DOWNLOAD:
@@ -328,7 +323,7 @@ class DataConnections:
         self._direction = None
         self._joined = False
 
-    def _sender_ended(self, end: _End) -> None:
+    def _sender_ended(self, end: DataEnd) -> None:
         """Answer the sender's FIN at once; it may wait for that before it says 226."""
         if self._direction is Direction.BOTH:
             if end.sock is not None:
@@ -371,7 +366,7 @@ class DataConnections:
     def _again(self) -> None:
         if not self._resuming:
             self._resuming = True
-            self.ground.readiness.soon(self._resume)
+            self.runtime.readiness.soon(self._resume)
 
     def _side_of(self, flow: Flow, *, sends: bool) -> Side:
         """The last flow of an upload, and of BOTH, is the client's."""
@@ -393,7 +388,7 @@ class DataConnections:
             flow.close()
         self._flows = ()
 
-    def _look_at_receiver(self, end: _End) -> None:
+    def _look_at_receiver(self, end: DataEnd) -> None:
         """The receiver's side had an event that is no invitation to send: broken, closed, or talking out of turn."""
         sock = end.sock
         receiving = Side.CLIENT if self._direction is Direction.DOWNLOAD else Side.SERVER
@@ -410,7 +405,7 @@ class DataConnections:
             # A real server that closes before the upload's end will not store it; its reply tells why.
             self._break(end.side, "closed early")
         elif data:
-            self.ground.readiness.soon(lambda: self._look_at_receiver(end))
+            self.runtime.readiness.soon(lambda: self._look_at_receiver(end))
 
 
 def _connect_from(peer: Endpoint, source: IPAddress, source_port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""When the director itself is short of something: which errors tell so, and a descriptor kept in reserve.
+"""When the director itself is short of something: which errors tell so, a descriptor in reserve.
 
 A shortage of the director is no failure of a real server. This module knows no session and no listener.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from typing import Final
 
 from ftpdirector.engines.proxy.ports import NO_DESCRIPTOR_LEFT
@@ -17,6 +18,8 @@ OWN_ERRORS: Final = (*NO_DESCRIPTOR_LEFT, errno.EADDRNOTAVAIL, errno.EACCES, err
 port or no own address is left, or a packet filter or security module of this host forbids it."""
 OWN_ERROR_TEXTS: Final = frozenset(os.strerror(number) for number in OWN_ERRORS)
 """The same as people are told."""
+_SAID_AGAIN_S: Final = 60.0
+"""So long after it was said that no descriptor is left it is said again."""
 
 
 class Reserve:
@@ -38,3 +41,25 @@ class Reserve:
         if self._descriptor < 0:
             with contextlib.suppress(OSError):
                 self._descriptor = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+
+class DescriptorShortage:
+    """Says that no descriptor is left: once in a while, however often it happens."""
+
+    def __init__(self, warn: Callable[..., object], monotonic_s: Callable[[], float]) -> None:
+        """`warn` writes a line of the log."""
+        self._warn = warn
+        self._monotonic_s = monotonic_s
+        self._said = False
+        self._said_s = 0.0
+
+    def noticed(self) -> None:
+        """It happened."""
+        if not self._said:
+            self._said = True
+            self._said_s = self._monotonic_s()
+            self._warn("no_descriptor_left", remedy="raise LimitNOFILE of the service")
+
+    def expire(self, now_s: float) -> None:
+        """Called about once a second."""
+        self._said = self._said and now_s - self._said_s < _SAID_AGAIN_S

@@ -12,66 +12,82 @@ import asyncio
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
-from ftpdirector.engines.proxy.control import READ_BYTES
+from ftpdirector.engines.proxy.counters import RealServerStats
 from ftpdirector.engines.proxy.ports import NO_DESCRIPTOR_LEFT, family_of, reset
 from ftpdirector.engines.proxy.proxyheader import proxy_header
 from ftpdirector.engines.proxy.readiness import CLIENT_LEAVES, FAILED, READABLE, WRITABLE
+from ftpdirector.engines.proxy.runtime import Runtime
 from ftpdirector.engines.proxy.shortage import OWN_ERRORS
+from ftpdirector.engines.proxy.stream import READ_BYTES, prepare_control
 from ftpdirector.errors import ProtocolError
 from ftpdirector.ftp.replies import LARGEST_REPLY_BYTES, ReplyReader
-from ftpdirector.model import Endpoint, VirtualServer
+from ftpdirector.model import Endpoint, IPAddress, VirtualServer
 
-if TYPE_CHECKING:
-    from ftpdirector.engines.proxy.server import Behind, ProxyEngine
-
-KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-"""Seconds, seconds, times: a NAT on the way must not forget an idle control connection in a long transfer."""
 _ATTEMPTS_AT_MOST: Final = 4
 """Real servers that one client waits for at a time: each is a descriptor, and a session there."""
 
 
-def prepare_control(sock: socket.socket) -> None:
-    """Options of a control connection; set on a listening socket, accepted ones inherit them (tcp(7)).
+class ConnectorOwner(Protocol):
+    """Who picks real servers, and is told what came of it."""
 
-    SO_OOBINLINE: the Data Mark of a Synch would be lost otherwise (RFC 854, "The TELNET Synch").
-    """
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE:
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    def pick(self, server: VirtualServer, client: IPAddress, excluding: frozenset[str]) -> RealServerStats | None:
+        """The real server for this client; None when none is left."""
+        ...
+
+    def chosen(self, connector: Connector, behind: RealServerStats) -> None:
+        """Of several real servers that were asked, this one has the client."""
+
+    def connector_ended(self, connector: Connector) -> None:
+        """It becomes a session, or is refused next, or its client left."""
+
+    def client_left(self, connector: Connector) -> None:
+        """A client hung up before it had a session."""
+
+    def server_failed(self, behind: RealServerStats, cause: str, reason: str) -> None:
+        """A real server refused a session."""
+
+    def shortage(self, behind: RealServerStats, error: OSError) -> None:
+        """This host could not connect to a real server for a reason of its own."""
+
+    def refuse(self, connector: Connector, cause: str, text: str) -> None:
+        """The client gets no session, and is to be told so."""
+
+    def session_opened(
+        self, connector: Connector, behind: RealServerStats, server_sock: socket.socket, greeting: bytes
+    ) -> None:
+        """A real server greeted."""
 
 
 class _Attempt:
     """One real server that was asked for a session and has not answered yet."""
 
-    __slots__ = ("_greeting", "_header", "_opening", "_reader", "begun_s", "behind", "due_s", "sock")
+    __slots__ = ("_connector", "_greeting", "_header", "_reader", "begun_s", "behind", "due_s", "sock")
 
-    def __init__(self, opening: Opening, behind: Behind) -> None:
+    def __init__(self, connector: Connector, behind: RealServerStats) -> None:
         """Counted as a session of the real server from now on. Raises `OSError` when no socket can be had."""
-        self._opening = opening
+        self._connector = connector
         self.behind = behind
-        server, virtual_server = behind.server, opening.virtual_server
+        server, virtual_server = behind.server, connector.virtual_server
         self.sock = socket.socket(family_of(server.address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._reader = ReplyReader()
         self._greeting = b""
         self._header = b""
-        self.begun_s = opening.engine.clock.monotonic_s()
+        self.begun_s = connector.runtime.clock.monotonic_s()
         self.due_s = self.begun_s + virtual_server.timeouts.connect_s
         behind.count(1)
 
     def connect(self) -> None:
         """Begin. Raises `OSError` when that fails at once."""
-        opening, behind = self._opening, self.behind
+        connector, behind = self._connector, self.behind
         prepare_control(self.sock)
         code = self.sock.connect_ex((behind.text, behind.server.port))
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))
-        self._header = proxy_header(opening.virtual_server.proxy_protocol, opening.client, opening.virtual)
+        self._header = proxy_header(connector.virtual_server.proxy_protocol, connector.client, connector.virtual)
         events = READABLE | WRITABLE if self._header else READABLE
-        opening.engine.readiness.watch(self.sock.fileno(), events, self)
+        connector.runtime.readiness.watch(self.sock.fileno(), events, self)
 
     def ready(self, events: int) -> None:
         """The real server connected, greeted or failed."""
@@ -87,23 +103,23 @@ class _Attempt:
         if data:
             self._read(data)
         else:
-            self._opening.failed(self, "closed", "closed the connection before its greeting")
+            self._connector.failed(self, "closed", "closed the connection before its greeting")
 
     def tick(self, now_s: float) -> None:
         """About once a second: a real server that says nothing is given up."""
         if now_s < self.due_s:
             return
-        greeting_due_s = self.begun_s + self._opening.virtual_server.timeouts.greeting_s
+        greeting_due_s = self.begun_s + self._connector.virtual_server.timeouts.greeting_s
         if not self._is_connected():
-            self._opening.failed(self, "connect", "no answer in time")
+            self._connector.failed(self, "connect", "no answer in time")
         elif now_s < greeting_due_s:
             self.due_s = greeting_due_s
         else:
-            self._opening.failed(self, "greeting", "no greeting in time")
+            self._connector.failed(self, "greeting", "no greeting in time")
 
     def end(self) -> None:
         """Give the real server up; by RST, which leaves no ephemeral port in TIME_WAIT here."""
-        self._opening.engine.readiness.closing(self.sock.fileno())
+        self._connector.runtime.readiness.closing(self.sock.fileno())
         reset(self.sock)
         self.behind.count(-1)
 
@@ -119,7 +135,7 @@ class _Attempt:
             self._broken(error)
             return False
         self._header = b""
-        self._opening.engine.readiness.watch(self.sock.fileno(), READABLE, self)
+        self._connector.runtime.readiness.watch(self.sock.fileno(), READABLE, self)
         return True
 
     def _read(self, data: bytes) -> None:
@@ -129,24 +145,24 @@ class _Attempt:
             if len(self._greeting) > LARGEST_REPLY_BYTES:
                 raise ProtocolError("The real server's greeting does not end", reply_code=421)
         except ProtocolError as error:
-            self._opening.failed(self, "greeting", str(error))
+            self._connector.failed(self, "greeting", str(error))
             return
         for reply in replies:
             if 200 <= reply.code < 300:
-                self._opening.greeted(self, self._greeting)
+                self._connector.greeted(self, self._greeting)
                 return
             if reply.code == 421:
-                self._opening.failed(self, "full", "greeted with 421")
+                self._connector.failed(self, "full", "greeted with 421")
                 return
             if reply.code >= 400:
-                self._opening.failed(self, "greeting", f"greeted with {reply.code}")
+                self._connector.failed(self, "greeting", f"greeted with {reply.code}")
                 return
             # 120: ready in so many minutes (RFC 959 section 5.4). A second reply follows.
 
     def _broken(self, error: OSError) -> None:
         """A server that is full may accept and close at once; behind a PROXY header that it did not read, by RST."""
         cause = "closed" if error.errno in (errno.ECONNRESET, errno.EPIPE) else "connect"
-        self._opening.failed(self, cause, error.strerror or str(error))
+        self._connector.failed(self, cause, error.strerror or str(error))
 
     def _is_connected(self) -> bool:
         try:
@@ -156,17 +172,18 @@ class _Attempt:
         return True
 
 
-class Opening:
+class Connector:
     """A client that waits for a real server."""
 
     __slots__ = (
-        "_attempts", "_ended", "_tried", "_watch", "client", "client_sock", "client_text", "counted", "engine",
-        "number", "virtual", "virtual_server",
+        "_attempts", "_ended", "_owner", "_tried", "_watch", "client", "client_sock", "client_text", "counted",
+        "number", "runtime", "virtual", "virtual_server",
     )  # fmt: skip
 
     def __init__(
         self,
-        engine: ProxyEngine,
+        runtime: Runtime,
+        owner: ConnectorOwner,
         virtual_server: VirtualServer,
         number: int,
         client_sock: socket.socket,
@@ -176,7 +193,8 @@ class Opening:
         counted: str,
     ) -> None:
         """A client that was counted in as `counted`; `start` tries the first real server."""
-        self.engine = engine
+        self.runtime = runtime
+        self._owner = owner
         self.virtual_server = virtual_server
         self.number = number
         self.client_sock = client_sock
@@ -194,8 +212,8 @@ class Opening:
         if self._has_left():
             self._leave()
             return
-        self.engine.readiness.watch(self.client_sock.fileno(), CLIENT_LEAVES, self)
-        self._watch = self.engine.later(self.engine.timing.beside_s, self._slow)
+        self.runtime.readiness.watch(self.client_sock.fileno(), CLIENT_LEAVES, self)
+        self._watch = self.runtime.later(self.runtime.timing.beside_s, self._slow)
         self._try_next()
 
     def ready(self, events: int) -> None:
@@ -206,7 +224,7 @@ class Opening:
             self._leave()
         else:
             # It said FIN behind commands, and may still want their answers; told once is enough.
-            self.engine.readiness.watch(self.client_sock.fileno(), 0, self)
+            self.runtime.readiness.watch(self.client_sock.fileno(), 0, self)
 
     def tick(self, now_s: float) -> None:
         """About once a second."""
@@ -221,26 +239,26 @@ class Opening:
     def failed(self, attempt: _Attempt, cause: str, reason: str) -> None:
         """A real server gave no session; the next one is tried at once."""
         self._give_up(attempt)
-        self.engine.server_failed(attempt.behind, cause, reason)
+        self._owner.server_failed(attempt.behind, cause, reason)
         self._try_next()
 
     def greeted(self, attempt: _Attempt, greeting: bytes) -> None:
         """The first real server that greets has the client; one that is still silent is not judged for that."""
         self._attempts.remove(attempt)
         self._end()
-        self.engine.link_up(self, attempt.behind, attempt.sock, greeting)
+        self._owner.session_opened(self, attempt.behind, attempt.sock, greeting)
         if len(self._tried) > 1:
-            self.engine.chosen(self, attempt.behind)
+            self._owner.chosen(self, attempt.behind)
 
     def _slow(self) -> None:
         """Nobody has greeted for a while: another real server is tried beside those that are waited for."""
-        self._watch = self.engine.later(self.engine.timing.beside_s, self._slow)
+        self._watch = self.runtime.later(self.runtime.timing.beside_s, self._slow)
         if len(self._attempts) < _ATTEMPTS_AT_MOST:
             self._try_next()
 
     def _try_next(self) -> None:
         while not self._ended:
-            behind = self.engine.pick(self.virtual_server, self.client.address, self._tried)
+            behind = self._owner.pick(self.virtual_server, self.client.address, self._tried)
             if behind is None or (self._attempts and behind.server.sorry):
                 # A sorry server is for when nobody else takes the client; somebody still may.
                 if not self._attempts:
@@ -259,15 +277,15 @@ class Opening:
             except OSError as error:
                 self._give_up(attempt)
                 if error.errno not in OWN_ERRORS:
-                    self.engine.server_failed(behind, "connect", error.strerror or str(error))
+                    self._owner.server_failed(behind, "connect", error.strerror or str(error))
                 elif not self._short_of(behind, error):
                     return
                 continue
             return
 
-    def _short_of(self, behind: Behind, error: OSError) -> bool:
+    def _short_of(self, behind: RealServerStats, error: OSError) -> bool:
         """It lies on this host: nobody is judged. Whether another real server is worth a try."""
-        self.engine.shortage(behind, error)
+        self._owner.shortage(behind, error)
         if error.errno not in NO_DESCRIPTOR_LEFT:
             return True
         if not self._attempts:
@@ -285,11 +303,11 @@ class Opening:
 
     def _leave(self) -> None:
         self._end()
-        self.engine.client_left(self)
+        self._owner.client_left(self)
 
     def _refuse(self, cause: str, text: str) -> None:
         self._end()
-        self.engine.refuse(self, cause, text)
+        self._owner.refuse(self, cause, text)
 
     def _give_up(self, attempt: _Attempt) -> None:
         self._attempts.remove(attempt)
@@ -302,4 +320,4 @@ class Opening:
             self._watch = None
         for attempt in list(self._attempts):
             self._give_up(attempt)
-        self.engine.opening_ended(self)
+        self._owner.connector_ended(self)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from ftpdirector.engines.proxy.alarms import Alarm
-from ftpdirector.engines.proxy.closing import ESTABLISHED, tcp_state
+from ftpdirector.engines.proxy.control_connection import ControlConnection
+from ftpdirector.engines.proxy.counters import RealServerStats
 from ftpdirector.engines.proxy.data import DataConnections
 from ftpdirector.engines.proxy.ports import reset
-from ftpdirector.engines.proxy.readiness import FAILED, READABLE, WRITABLE
+from ftpdirector.engines.proxy.runtime import Runtime
 from ftpdirector.engines.proxy.shortage import OWN_ERROR_TEXTS
+from ftpdirector.engines.proxy.stream import PlainStream, local_endpoint
 from ftpdirector.errors import HostError
 from ftpdirector.ftp.actions import (
     Action,
@@ -43,133 +45,21 @@ from ftpdirector.ftp.actions import (
 from ftpdirector.ftp.session import Session, Side
 from ftpdirector.model import Endpoint
 
-if TYPE_CHECKING:
-    from ftpdirector.engines.proxy.server import Behind, ProxyEngine
-
-READ_BYTES: Final = 16384
 _HELD_BYTES: Final = 1 << 16
 """What a slow peer does not take is held up to here; then the other side is not read any more."""
-_DRAIN_READS: Final = 8
 
 
-class ControlConnection:
-    """One side's control connection."""
+class SessionOwner(Protocol):
+    """Who counts and logs what sessions do."""
 
-    __slots__ = ("_ended", "_events", "_link", "held", "side", "sock")
+    def transfer_ended(self, session: ProxySession, ended: TransferEnded, moved: int, started_s: float) -> None:
+        """One transfer; `started_s` is monotonic, 0 when no relay was started."""
 
-    def __init__(self, link: Link, sock: socket.socket, side: Side) -> None:
-        """A socket that nobody watches yet, or that is handed over with what it is watched for."""
-        self.sock = sock
-        self.side = side
-        self.held = b""
-        self._link = link
-        self._events = READABLE
-        self._ended = False
-
-    @property
-    def gone(self) -> bool:
-        """Whether the peer ended its side."""
-        return self._ended
-
-    def watch(self) -> None:
-        """Begin to read."""
-        self._link.engine.readiness.watch(self.sock.fileno(), READABLE, self)
-
-    def ready(self, events: int) -> None:
-        """Flush what is held, then read once."""
-        link = self._link
-        if self.held and events & (WRITABLE | FAILED):
-            self.write(b"")
-        if link.ended:
-            return
-        if self._ended:
-            if events & FAILED:
-                self._gone()
-        elif self._events & READABLE or events & FAILED:
-            self.read()
-
-    def read(self) -> bool:
-        """Read once; False when nothing was there, or there will never be more."""
-        if self._ended:
-            return False
-        try:
-            data = self.sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if data:
-            self._link.bytes_arrived(self.side, data)
-        else:
-            self._lose()
-        return bool(data)
-
-    def look(self) -> None:
-        """Is the peer still there? Read what came; FIN may stand behind more than is read at a time."""
-        link = self._link
-        for _ in range(_DRAIN_READS):
-            if link.ended or not self.read():
-                return
-        if not link.ended and tcp_state(self.sock) != ESTABLISHED:
-            self._lose()
-
-    def dismiss(self) -> None:
-        """The session has ended: without the circle of references no collector of garbage is needed."""
-        del self._link
-
-    def _gone(self) -> None:
-        """It had said FIN, now it is gone for good: nobody is left to be told anything, but a file may still be whole.
-
-        The session goes on behind a FIN only if the client had said QUIT, or the real server its 2xx.
-        """
-        link = self._link
-        if link.session.transferring:
-            link.engine.readiness.forget(self.sock.fileno())
-        else:
-            link.abandon("the client is gone" if self.side is Side.CLIENT else "the real server is gone")
-
-    def _lose(self) -> None:
-        link = self._link
-        self._ended = True
-        link.lost(self.side)
-        if not link.ended:
-            self.choose_events()
-
-    def write(self, data: bytes, *, urgent: bool = False) -> None:
-        """Send, or hold what the kernel does not take. A failure shows when reading, which tells it once."""
-        if self.held:
-            data = self.held + data
-            self.held = b""
-        elif not data:
-            return
-        try:
-            sent = self._send_urgent(data) if urgent else self.sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            sent = len(data)
-        if sent < len(data):
-            self.held = data[sent:]
-            self._link.choose_events()
-        elif self._events & WRITABLE:
-            self._link.choose_events()
-
-    def choose_events(self) -> None:
-        """Watch for what is of use now."""
-        events = READABLE if not self._ended and self._link.reads(self.side) else 0
-        if self.held:
-            events |= WRITABLE
-        if events != self._events:
-            self._events = events
-            self._link.engine.readiness.watch(self.sock.fileno(), events, self)
-
-    def _send_urgent(self, data: bytes) -> int:
-        # Only the last byte is urgent (RFC 854, Synch); TCP marks the last byte of the call (RFC 6093 section 3.1).
-        sent = self.sock.send(data[:-1]) if len(data) > 1 else 0
-        return sent + self.sock.send(data[-1:], socket.MSG_OOB) if sent == len(data) - 1 else sent
+    def session_ended(self, session: ProxySession, reason: str) -> None:
+        """Both control connections are given up."""
 
 
-class Link:
+class ProxySession:
     """One session between a client and a real server."""
 
     __slots__ = (
@@ -178,6 +68,7 @@ class Link:
         "_data",
         "_due",
         "_grace",
+        "_owner",
         "_paused",
         "_server",
         "_transfer_s",
@@ -188,9 +79,9 @@ class Link:
         "command_s",
         "counted",
         "ended",
-        "engine",
         "number",
         "opened_s",
+        "runtime",
         "session",
         "transfers",
         "user",
@@ -200,8 +91,9 @@ class Link:
 
     def __init__(
         self,
-        engine: ProxyEngine,
-        behind: Behind,
+        runtime: Runtime,
+        owner: SessionOwner,
+        behind: RealServerStats,
         number: int,
         client: Endpoint,
         client_text: str,
@@ -209,7 +101,8 @@ class Link:
         sockets: tuple[socket.socket, socket.socket],
     ) -> None:
         """A session whose real server has greeted; `sockets` are the client's and the real server's."""
-        self.engine = engine
+        self.runtime = runtime
+        self._owner = owner
         self.behind = behind
         self.number = number
         self.client = client
@@ -226,7 +119,7 @@ class Link:
         self.counted = ""
         self.user = ""
         self.transfers = 0
-        self.opened_s = self.active_s = engine.now_s
+        self.opened_s = self.active_s = runtime.now_s
         self.wait_until_s = 0.0
         self.command_s = 0.0
         self._transfer_s = 0.0
@@ -235,12 +128,17 @@ class Link:
         self._due: deque[Action] | None = None
         self._data: DataConnections | None = None
         self._grace: Alarm | None = None
-        self._client = ControlConnection(self, sockets[0], Side.CLIENT)
-        self._server = ControlConnection(self, sockets[1], Side.SERVER)
+        self._client = ControlConnection(self, runtime.readiness, PlainStream(sockets[0]), Side.CLIENT)
+        self._server = ControlConnection(self, runtime.readiness, PlainStream(sockets[1]), Side.SERVER)
+
+    @property
+    def transferring(self) -> bool:
+        """Whether a transfer runs."""
+        return self.session.transferring
 
     def begin(self, greeting: bytes) -> None:
         """Greet the client in the real server's words, and begin to read both."""
-        self.engine.readiness.hand_over(self._server.sock.fileno(), self._server)
+        self.runtime.readiness.hand_over(self._server.sock.fileno(), self._server)
         self._client.watch()
         self._client.write(greeting)
 
@@ -260,8 +158,8 @@ class Link:
         if side is Side.SERVER:
             self.do(self.session.server_bytes(data))
             return
-        self.active_s = self.engine.now_s
-        self.command_s = self.engine.clock.monotonic_s()
+        self.active_s = self.runtime.now_s
+        self.command_s = self.runtime.clock.monotonic_s()
         self.do(self.session.client_bytes(data))
 
     def lost(self, side: Side) -> None:
@@ -311,7 +209,7 @@ class Link:
 
     def data_moves(self) -> None:
         """See `Observer`."""
-        self.active_s = self.engine.now_s
+        self.active_s = self.runtime.now_s
 
     def data_ended(self, direction: Direction) -> None:
         """See `Observer`.
@@ -327,7 +225,7 @@ class Link:
         self._client.look()
         if not self.ended:
             self._cancel_grace()
-            self._grace = self.engine.alarms.after(self.behind.virtual.timeouts.upload_grace_s, self._grace_over)
+            self._grace = self.runtime.alarms.after(self.behind.virtual.timeouts.upload_grace_s, self._grace_over)
 
     def _grace_over(self) -> None:
         self._grace = None
@@ -360,7 +258,7 @@ class Link:
                 due, self._due = self._due, None
                 self._carry_out_all(due)
         except Exception as bug:  # noqa: BLE001  one session's bug must not end the others, nor leave its client waiting
-            self.engine.log.error("bug", session=self.number, client=self.client_text, error=repr(bug))
+            self.runtime.log.error("bug", session=self.number, client=self.client_text, error=repr(bug))
             self._end("a bug in the director")
         finally:
             self._busy = False
@@ -400,11 +298,11 @@ class Link:
             case ConnectToServer(port):
                 self._data_connections().connect_to_server(self.behind.server.address, self.behind.text, port)
             case StartRelay(direction):
-                self._transfer_s = self.engine.clock.monotonic_s()
+                self._transfer_s = self.runtime.clock.monotonic_s()
                 self._data_connections().start(direction)
             case WaitForData():
                 wait_s = self.behind.virtual.timeouts.data_connection_s
-                self.wait_until_s = self.engine.clock.monotonic_s() + wait_s
+                self.wait_until_s = self.runtime.clock.monotonic_s() + wait_s
             case StopWaiting():
                 self.wait_until_s = 0.0
             case FinishClientData():
@@ -416,7 +314,7 @@ class Link:
             case DropServerData():
                 self._if_data(lambda data: data.drop(Side.SERVER))
             case DataReady():
-                self.engine.setup_times.observe(self.engine.clock.monotonic_s() - self.command_s)
+                self.runtime.setup_times.observe(self.runtime.clock.monotonic_s() - self.command_s)
             case TransferEnded():
                 self._transfer_ended(action)
             case ConnectToClient(endpoint):
@@ -426,7 +324,7 @@ class Link:
                 self._listen_for_server()
             case LoggedIn(user):
                 self.user = user
-                self.engine.log.debug("logged in", session=self.number, client=self.client_text, user=user)
+                self.runtime.log.debug("logged_in", session=self.number, client=self.client_text, user=user)
             case RememberRefused(verb):
                 self.behind.refused |= {verb}
             case Close(reason):
@@ -434,7 +332,7 @@ class Link:
 
     def _data_connections(self) -> DataConnections:
         if self._data is None:
-            self._data = DataConnections(self.engine, self)
+            self._data = DataConnections(self.runtime, self)
         return self._data
 
     def _if_data(self, do: Callable[[DataConnections], None]) -> None:
@@ -452,15 +350,21 @@ class Link:
         address, ports = self.virtual.address, self.behind.virtual.passive_ports
         client = self.client_text
         try:
-            port = self._data_connections().lease(lambda took: self.engine.lease(address, ports, client, took))
+            port = self._data_connections().lease(lambda took: self.runtime.ports.lease(address, ports, client, took))
         except HostError as error:
-            self.engine.no_data_port(self, str(error))
+            self._no_data_port(str(error))
             self.do(self.session.listen_failed(str(error)))
             return
         self.do(self.session.listening(Endpoint(self.virtual.address, port)))
 
+    def _no_data_port(self, reason: str) -> None:
+        """A client asked for a data port, and there is none for it."""
+        names = {"virtual_server": self.behind.virtual.name}
+        own = {"session": self.number, "client": self.client_text, "reason": reason}
+        self.runtime.warn("no_data_port", names, **own)
+
     def _listen_for_server(self) -> None:
-        local = self.engine.local_address(self._server.sock)
+        local = local_endpoint(self._server.sock).address
         try:
             endpoint = self._data_connections().listen_for_server(local, self.behind.server.address)
         except OSError as error:
@@ -476,7 +380,7 @@ class Link:
             if self._data.idle:
                 self._forget_data()
         self.transfers += 1
-        self.engine.transfer_ended(self, ended, moved, self._transfer_s)
+        self._owner.transfer_ended(self, ended, moved, self._transfer_s)
         self._transfer_s = 0.0
 
     def _end(self, reason: str) -> None:
@@ -488,14 +392,14 @@ class Link:
         if self._data is not None:
             self._data.close()
             self._forget_data()
-        engine = self.engine
-        engine.closings.close(self._client.sock, engine.now_s, self._client.held)
+        runtime = self.runtime
+        runtime.closings.close(self._client.sock, runtime.now_s, self._client.held)
         if self._client.gone and not self.user:
             # Nothing can be lost before a login, and a close from this side would keep an ephemeral port for a minute.
-            engine.readiness.closing(self._server.sock.fileno())
+            runtime.readiness.closing(self._server.sock.fileno())
             reset(self._server.sock)
         else:
-            engine.closings.close(self._server.sock, engine.now_s, self._server.held)
+            runtime.closings.close(self._server.sock, runtime.now_s, self._server.held)
         for control in (self._client, self._server):
             control.dismiss()
-        engine.link_ended(self, reason)
+        self._owner.session_ended(self, reason)
