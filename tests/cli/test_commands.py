@@ -18,7 +18,7 @@ import pytest
 from ftpdirector import __version__
 from ftpdirector.cli import COMMANDS
 from tests.directors import COMMAND, cluster_file, ftpdirector
-from tests.loopback.house import quiet_port, real_server
+from tests.loopback.running_proxy import quiet_port, real_server
 
 
 @pytest.fixture

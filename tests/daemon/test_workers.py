@@ -18,7 +18,7 @@ import pytest
 
 from tests.daemon.test_run import Download, House, house, reals
 from tests.directors import Director, director, ftpdirector
-from tests.loopback.house import quiet_port
+from tests.loopback.running_proxy import quiet_port
 
 __all__ = ["house", "reals"]
 SOON_S = 20.0
