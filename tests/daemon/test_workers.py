@@ -249,7 +249,7 @@ def test_an_end_that_is_told_before_the_director_serves_waits_for_no_worker(hous
 
 
 def workers_loading(it: Director) -> list[int]:
-    return [pid for pid in it.workers() if b"daemon.boot" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in it.workers() if b"daemon.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def is_there(pid: int) -> bool:
@@ -276,3 +276,17 @@ def test_pages_that_are_asked_for_while_a_worker_hangs_share_one_wait(house: Hou
         # Two rounds of one second at most; one after the other they took 4.5 s, until the worker was ended.
         assert len(took) == 12
         assert max(took) < 3.5, took
+
+
+def test_workers_whose_supervisor_is_killed_while_they_load_say_nothing(house: House, tmp_path: Path) -> None:
+    house.write(top="workers = 2")
+    it = Director(house.file, tmp_path / "s")
+    try:
+        it.until(lambda: len(workers_loading(it)) == 2, "workers are started")
+    finally:
+        it.process.kill()
+        it.wait()  # until the last worker has let go of standard error
+        assert it.process.stderr is not None
+        it.process.stderr.close()
+    assert [line for line in it.text.splitlines() if not line.startswith("{")] == []
+    assert not [one for one in it.events if one["level"] != "info" and one["event"] != "supervisor_gone"]
