@@ -10,10 +10,13 @@ from collections import deque
 from ipaddress import ip_address
 from typing import Final
 
+from ftpdirector.errors import ProtocolError
 from ftpdirector.ftp.replies import Reply, ReplyReader
 from ftpdirector.model import Endpoint
 
 _CHUNK_BYTES: Final = 65536
+_OF_OTHER_PROTOCOLS: Final = (b"HTTP/", b"SSH-")
+"""Other lines without a code may stand before a reply: clients skip them."""
 
 
 class Conversation:
@@ -60,9 +63,12 @@ class Conversation:
         assert self._reader is not None  # noqa: S101 - connect() came first
         while not self._ready:
             data = await self._reader.read(_CHUNK_BYTES)
+            self._ready.extend(self._replies.feed(data))
+            uncoded = self._replies.uncoded
+            if uncoded and not self._ready and (not data or uncoded.startswith(_OF_OTHER_PROTOCOLS)):
+                raise ProtocolError("The real server sent what is no FTP reply", reply_code=421)
             if not data:
                 raise EOFError(f"closed the connection before {waiting_for}")
-            self._ready.extend(self._replies.feed(data))
         return self._ready.popleft()
 
     def close(self) -> None:

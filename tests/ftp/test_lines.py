@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftpdirector.ftp.lines import LONGEST_LINE_BYTES, LineReader
+from ftpdirector.ftp.lines import LONGEST_LINE_BYTES, LineReader, Synched
 
+WILD = bytes(b for n in range(256) if n != 10 for b in (97, 255, n))
 CASES = [
     ("one line", b"NOOP\r\n", [b"NOOP"]),
     ("bare LF", b"NOOP\n", [b"NOOP"]),
@@ -19,6 +20,11 @@ CASES = [
     ("a doubled 0xFF is a name's, and stays as on the wire", b"RETR \xff\xffa\r\n", [b"RETR \xff\xffa"]),
     ("a single 0xFF inside a name stays too", b"RETR \xffa\r\n", [b"RETR \xffa"]),
     ("a single 0xFF at a name's end", b"RETR a\xff\r\n", [b"RETR a\xff"]),
+    ("a name in Windows-1251", "STOR дядярф\n".encode("cp1251"), ["STOR дядярф".encode("cp1251")]),
+    ("0xFF before every byte", bytes(b for n in range(256) if n != 10 for b in (97, 255, n)) + b"\n", [WILD]),
+    ("CR CR LF", b"NOOP\r\r\n", [b"NOOP"]),
+    ("a negotiation that the line's end cuts short", b"\xff\xfd\nNOOP\n", [b"", b"NOOP"]),
+    ("Telnet's doubled 0xFF is no command", b"\xff\xffPASV\r\n", [b"\xff\xffPASV"]),
     ("8-bit and UTF-8 names", "RETR grüße\r\n".encode() + b"RETR \xe9\r\n", ["RETR grüße".encode(), b"RETR \xe9"]),
     ("Telnet between two lines", b"PWD\r\n\xff\xf2ABOR\r\n", [b"PWD", b"ABOR"]),
     ("a line too long is dropped whole", b"a" * 9000 + b"\r\nNOOP\r\n", [None, b"NOOP"]),
@@ -37,6 +43,11 @@ def test_whole_and_byte_by_byte(name: str, data: bytes, lines: list[bytes | None
 def test_where_the_segments_fall_changes_nothing(segments: list[bytes]) -> None:
     reader = LineReader()
     assert [line for segment in segments for line in reader.feed(segment)] == LineReader().feed(b"".join(segments))
+
+
+def test_a_line_knows_whether_a_synch_stood_before_it() -> None:
+    lines = LineReader().feed(b"\xff\xf4\xff\xf2ABOR\r\nABOR\r\n\xff\xfd\x06ABOR\r\n")
+    assert [isinstance(line, Synched) for line in lines] == [True, False, False]
 
 
 def test_a_line_that_never_ends_is_not_kept() -> None:

@@ -5,30 +5,25 @@ from ipaddress import ip_address
 import pytest
 
 from ftpdirector.ftp.actions import (
+    Clock,
     Close,
-    ConnectToClient,
-    ConnectToServer,
+    Connect,
     DataReady,
     Direction,
-    DropClientData,
-    DropServerData,
-    FinishClientData,
-    FinishServerData,
+    Drop,
+    Finish,
     Listen,
-    ListenForServer,
     LoggedIn,
     Outcome,
-    RememberRefused,
+    Side,
     StartRelay,
-    StopWaiting,
     ToClient,
     ToServer,
     TransferEnded,
-    WaitForData,
 )
-from ftpdirector.ftp.session import MOST_HELD_BYTES, Side
+from ftpdirector.ftp.session import MOST_HELD_BYTES
 from ftpdirector.model import DataToServer, Endpoint
-from ftpdirector.testing.playbook import CLIENT_6, SERVER_6, VIRTUAL_6, Playbook, to_client, to_server
+from ftpdirector.testing.playbook import CLIENT_6, SERVER, SERVER_6, VIRTUAL_6, Playbook, to_client, to_server
 
 PORT = "PORT 203,0,113,5,117,49"
 CLIENT_DATA = Endpoint(ip_address("203.0.113.5"), 30001)
@@ -96,9 +91,32 @@ class TestPassingOn:
     def test_an_end_of_file_inside_the_stream_is_refused(self, line: str) -> None:
         assert Playbook().client(line).said().startswith("504 ")
 
+    @pytest.mark.parametrize("line", ["MODE \0B", "MODE \tB", "MODE S B", "STRU \x0bR", "MODE", "STRU é"])
+    def test_a_letter_that_could_be_read_as_another_is_refused(self, line: str) -> None:
+        assert Playbook().client(line).said().startswith("501 ")
+
     @pytest.mark.parametrize("line", ["MODE S", "MODE Z", "STRU F", "TYPE I"])
     def test_other_parameters_pass(self, line: str) -> None:
         Playbook().client(line).expect(to_server(line))
+
+    @pytest.mark.parametrize(
+        "reply", ["227 Ok (198,51,100,11,117,49)", "227-Ok\r\n227 (1,2,3,4,5,6)", "228 x", "229 (|||9|)"]
+    )
+    @pytest.mark.parametrize("line", ["XYZ", "SITE PASV", "FEAT", "HELP"])
+    def test_a_data_port_that_was_not_asked_for_reaches_no_client(self, line: str, reply: str) -> None:
+        book = Playbook().client(line).server(reply)
+        assert book.said() == "502 Not offered here; use PASV or EPSV\r\n"
+        book.client("PWD").expect(to_server("PWD")).server('257 "/"').expect(to_client('257 "/"'))
+        assert book.server(reply).said() == ""
+
+    def test_a_data_port_that_was_not_asked_for_ends_no_transfer(self) -> None:
+        book = retrieving().server("227 Ok (198,51,100,11,117,49)").expect().data_ended(Direction.DOWNLOAD)
+        book.server("226 Done").expect_some(Finish(Side.CLIENT), to_client("226 Done"))
+
+    def test_an_empty_line_is_no_command(self) -> None:
+        Playbook().client("").expect().client("PWD\r\n\r\nNOOP").expect(to_server("PWD")).server('257 "/"').expect(
+            to_client('257 "/"'), to_server("NOOP")
+        )
 
     def test_feat_loses_what_the_director_cannot_do(self) -> None:
         book = Playbook().client("FEAT").expect(to_server("FEAT"))
@@ -109,50 +127,63 @@ class TestPassingOn:
 
 class TestPassive:
     def test_pasv_is_answered_with_our_port(self) -> None:
-        book = Playbook().client("PASV").expect(Listen(), to_server("EPSV"))
+        book = Playbook().client("PASV").expect(Listen(Side.CLIENT), to_server("PASV"))
         book.listening("192.0.2.10:10001").expect()
-        book.server("229 Ok (|||30001|)").expect(
-            ConnectToServer(30001), to_client("227 Entering Passive Mode (192,0,2,10,39,17)."), DataReady()
+        book.server("227 Ok (198,51,100,11,117,49)").expect(
+            Connect(Side.SERVER, Endpoint(SERVER.address, 30001)),
+            to_client("227 Entering Passive Mode (192,0,2,10,39,17)."),
+            DataReady(),
         )
 
     def test_the_lease_may_come_last(self) -> None:
-        book = Playbook().client("EPSV").server("229 Ok (|||30001|)").expect(ConnectToServer(30001))
+        book = (
+            Playbook()
+            .client("EPSV")
+            .server("229 Ok (|||30001|)")
+            .expect(Connect(Side.SERVER, Endpoint(SERVER.address, 30001)))
+        )
         book.listening("192.0.2.10:10001").expect(
             to_client("229 Entering Extended Passive Mode (|||10001|)"), DataReady()
         )
 
     def test_a_server_without_epsv_is_asked_with_pasv_and_remembered(self) -> None:
         book = Playbook().logged_in().client("EPSV").listening("192.0.2.10:10001")
-        book.server("500 What?").expect(RememberRefused("EPSV"), to_server("PASV"))
-        book.server("227 (10,0,0,1,117,49)").expect_some(ConnectToServer(30001), DataReady())
-        book.client("EPSV").expect(DropClientData(), DropServerData(), Listen(), to_server("PASV"))
+        book.server("500 What?").expect(to_server("PASV"))
+        assert book.remembered == ["EPSV is answered with 500 What?"]
+        book.server("227 (10,0,0,1,117,49)").expect_some(
+            Connect(Side.SERVER, Endpoint(SERVER.address, 30001)), DataReady()
+        )
+        book.client("EPSV").expect(Drop(Side.CLIENT), Drop(Side.SERVER), Listen(Side.CLIENT), to_server("PASV"))
 
-    def test_a_refusal_before_the_login_is_not_remembered(self) -> None:
-        book = Playbook().client("EPSV").listening("192.0.2.10:10001").server("503 Login first")
-        book.expect(to_server("PASV")).server("530 Login first")
-        book.expect(DropClientData(), DropServerData(), to_client("530 Login first"))
+    def test_a_refusal_before_the_login_is_the_answer_and_not_remembered(self) -> None:
+        book = Playbook().client("EPSV").listening("192.0.2.10:10001").server("530 Login first")
+        assert not book.remembered
+        book.expect(Drop(Side.CLIENT), Drop(Side.SERVER), to_client("530 Login first"))
 
     def test_what_was_remembered_is_not_asked(self) -> None:
-        Playbook(refused=frozenset({"EPSV"})).client("EPSV").expect(Listen(), to_server("PASV"))
+        Playbook(refused=frozenset({"EPSV"})).client("EPSV").expect(Listen(Side.CLIENT), to_server("PASV"))
 
     def test_an_ipv6_server_without_epsv_is_425(self) -> None:
         book = Playbook(server=SERVER_6).logged_in().client("PASV").listening("192.0.2.10:10001").server("502 No")
         assert book.said().startswith("425 ")
 
-    @pytest.mark.parametrize("reply", ["229 Ok (|||80|)", "229 Ok", "200 Ok"])
+    @pytest.mark.parametrize("reply", ["229 Ok (|||80|)", "229 Ok", "200 Ok", "220 Hi", "350 x"])
     def test_a_port_that_is_not_followed_is_425(self, reply: str) -> None:
-        book = Playbook().client("PASV").listening("192.0.2.10:10001").server(reply)
-        assert book.said().startswith("425 ")
-        book.expect_some(DropClientData(), DropServerData())
+        book = Playbook(server=SERVER_6).logged_in().client("EPSV").listening("192.0.2.10:10001").server(reply)
+        assert book.said().startswith("425 Can't open data connection: ")
+        assert book.refused == [book.said().strip()]
+        book.expect_some(Drop(Side.CLIENT), Drop(Side.SERVER))
         book.client("NOOP").expect(to_server("NOOP"))
 
     def test_no_free_port_is_425_once_the_server_has_answered(self) -> None:
         book = Playbook().client("PASV").listen_failed().expect()
-        assert book.server("229 Ok (|||30001|)").said().startswith("425 ")
+        assert book.server("227 Ok (198,51,100,11,117,49)").said().startswith("425 ")
         book.client("NOOP").expect(to_server("NOOP"))
 
     def test_a_new_pasv_drops_the_old_data_connections(self) -> None:
-        Playbook().passive().client("PASV").expect(DropClientData(), DropServerData(), Listen(), to_server("EPSV"))
+        Playbook().passive().client("PASV").expect(
+            Drop(Side.CLIENT), Drop(Side.SERVER), Listen(Side.CLIENT), to_server("PASV")
+        )
 
     def test_pasv_knows_no_ipv6(self) -> None:
         book = Playbook(client=CLIENT_6, virtual=VIRTUAL_6).client("PASV")
@@ -162,7 +193,9 @@ class TestPassive:
     def test_an_ipv6_client_reaches_an_ipv4_server(self) -> None:
         book = Playbook(client=CLIENT_6, virtual=VIRTUAL_6).client("EPSV 2").listening("[2001:db8:2::10]:10001")
         book.server("229 Ok (|||30001|)").expect(
-            ConnectToServer(30001), to_client("229 Entering Extended Passive Mode (|||10001|)"), DataReady()
+            Connect(Side.SERVER, Endpoint(SERVER.address, 30001)),
+            to_client("229 Entering Extended Passive Mode (|||10001|)"),
+            DataReady(),
         )
 
     @pytest.mark.parametrize(
@@ -175,17 +208,19 @@ class TestPassive:
     def test_after_epsv_all_only_epsv(self, line: str) -> None:
         book = Playbook().client("EPSV ALL")
         assert book.client(line).said().startswith("503 ")
-        book.client("EPSV").expect(Listen(), to_server("EPSV"))
+        book.client("EPSV").expect(Listen(Side.CLIENT), to_server("EPSV"))
 
 
 class TestActive:
     def test_port_opens_nothing_toward_the_client_yet(self) -> None:
-        book = Playbook().client(PORT).expect(to_server("EPSV"))
-        book.server("229 Ok (|||30001|)").expect(
-            ConnectToServer(30001), to_client("200 PORT command successful."), DataReady()
+        book = Playbook().client(PORT).expect(to_server("PASV"))
+        book.server("227 Ok (198,51,100,11,117,49)").expect(
+            Connect(Side.SERVER, Endpoint(SERVER.address, 30001)),
+            to_client("200 PORT command successful."),
+            DataReady(),
         )
-        book.client("RETR f").expect(ConnectToClient(CLIENT_DATA), WaitForData())
-        book.client_data_open().expect(StopWaiting(), to_server("RETR f"), StartRelay(Direction.DOWNLOAD))
+        book.data_open(Side.SERVER).client("RETR f").expect(Connect(Side.CLIENT, CLIENT_DATA))
+        book.data_open(Side.CLIENT).expect(to_server("RETR f"), StartRelay(Direction.DOWNLOAD))
 
     @pytest.mark.parametrize(
         ("line", "code"),
@@ -206,69 +241,72 @@ class TestActive:
 
     def test_a_mapped_client_address_is_the_clients_own(self) -> None:
         mapped = Endpoint(ip_address("::ffff:203.0.113.5"), 40000)
-        Playbook(client=mapped).client(PORT).expect(to_server("EPSV"))
+        Playbook(client=mapped).client(PORT).expect(to_server("PASV"))
 
     def test_several_transfers_after_one_port(self) -> None:
-        book = Playbook().client(PORT).server("229 Ok (|||30001|)").server_data_open().client("LIST")
-        book.client_data_open().server("150 Go").data_ended(Direction.DOWNLOAD).server("226 Done")
-        book.client("LIST").expect(to_server("EPSV"))
-        book.server("229 Ok (|||30002|)").expect(ConnectToServer(30002), ConnectToClient(CLIENT_DATA), WaitForData())
-        book.client_data_open().expect(StopWaiting(), to_server("LIST"), StartRelay(Direction.DOWNLOAD))
+        book = Playbook().client(PORT).server("227 Ok (198,51,100,11,117,49)").data_open(Side.SERVER).client("LIST")
+        book.data_open(Side.CLIENT).server("150 Go").data_ended(Direction.DOWNLOAD).server("226 Done")
+        book.client("LIST").expect(to_server("PASV"))
+        book.server("227 Ok (198,51,100,11,117,50)").expect(
+            Connect(Side.SERVER, Endpoint(SERVER.address, 30002)), Connect(Side.CLIENT, CLIENT_DATA)
+        )
+        book.data_open(Side.SERVER).expect().data_open(Side.CLIENT).expect(
+            to_server("LIST"), StartRelay(Direction.DOWNLOAD)
+        )
 
     def test_server_data_is_opened_before_rest_never_after(self) -> None:
-        book = Playbook().client(PORT).server("229 Ok (|||30001|)").client("LIST").client_data_open()
+        book = Playbook().client(PORT).server("227 Ok (198,51,100,11,117,49)").client("LIST")
+        book.data_open(Side.CLIENT).data_open(Side.SERVER)
         book.server("150 Go").data_ended(Direction.DOWNLOAD).server("226 Done")
-        book.client("REST 5").expect(to_server("EPSV"))
-        book.server("229 Ok (|||30002|)").expect(ConnectToServer(30002), to_server("REST 5"))
+        book.client("REST 5").expect(to_server("PASV"))
+        book.server("227 Ok (198,51,100,11,117,50)").expect(
+            Connect(Side.SERVER, Endpoint(SERVER.address, 30002)), to_server("REST 5")
+        )
         book.server("350 Ok").expect(to_client("350 Ok"))
-        book.client("RETR f").expect(ConnectToClient(CLIENT_DATA), WaitForData())
+        book.client("RETR f").expect(Connect(Side.CLIENT, CLIENT_DATA))
 
     def test_data_to_server_active(self) -> None:
-        book = Playbook(data_to_server=DataToServer.ACTIVE).client("PASV").expect(Listen(), ListenForServer())
+        book = (
+            Playbook(data_to_server=DataToServer.ACTIVE).client("PASV").expect(Listen(Side.CLIENT), Listen(Side.SERVER))
+        )
         book.listening("192.0.2.10:10001").expect()
-        book.listening_for_server("198.51.100.1:20001").expect(to_server("PORT 198,51,100,1,78,33"))
+        book.listening("198.51.100.1:20001", Side.SERVER).expect(to_server("PORT 198,51,100,1,78,33"))
         book.server("200 Ok").expect(to_client("227 Entering Passive Mode (192,0,2,10,39,17)."), DataReady())
-        book.client_data_open().client("RETR f").expect(to_server("RETR f"), StartRelay(Direction.DOWNLOAD))
+        book.data_open(Side.CLIENT).client("RETR f").expect(to_server("RETR f"), StartRelay(Direction.DOWNLOAD))
 
     def test_data_to_server_active_over_ipv6(self) -> None:
-        book = Playbook(data_to_server=DataToServer.ACTIVE, server=SERVER_6).client(PORT).expect(ListenForServer())
-        book.listening_for_server("[2001:db8:3::1]:20001").expect(to_server("EPRT |2|2001:db8:3::1|20001|"))
+        book = Playbook(data_to_server=DataToServer.ACTIVE, server=SERVER_6).client(PORT).expect(Listen(Side.SERVER))
+        book.listening("[2001:db8:3::1]:20001", Side.SERVER).expect(to_server("EPRT |2|2001:db8:3::1|20001|"))
         assert book.server("501 No").said() == "501 No\r\n"
 
     def test_data_to_server_as_the_client_asked(self) -> None:
         policy = DataToServer.CLIENT
-        Playbook(data_to_server=policy).client("PASV").expect(Listen(), to_server("EPSV"))
-        Playbook(data_to_server=policy).client(PORT).expect(ListenForServer())
+        Playbook(data_to_server=policy).client("PASV").expect(Listen(Side.CLIENT), to_server("PASV"))
+        Playbook(data_to_server=policy).client(PORT).expect(Listen(Side.SERVER))
 
 
 class TestDownload:
     def test_226_comes_behind_the_end_of_the_data(self) -> None:
         book = retrieving().expect(to_client("150 Go")).data_ended(Direction.DOWNLOAD).expect()
         book.server("226 Done").expect(
-            FinishClientData(),
+            Finish(Side.CLIENT),
             to_client("226 Done"),
             ended("RETR", "f", Direction.DOWNLOAD, Outcome.COMPLETE, "226 Done"),
         )
 
     def test_226_before_the_end_of_the_data_waits(self) -> None:
-        book = retrieving().server("226 Done").expect(WaitForData())
+        book = retrieving().server("226 Done").expect()
         book.data_ended(Direction.DOWNLOAD).expect(
-            StopWaiting(),
-            FinishClientData(),
+            Finish(Side.CLIENT),
             to_client("226 Done"),
             ended("RETR", "f", Direction.DOWNLOAD, Outcome.COMPLETE, "226 Done"),
         )
 
-    def test_data_that_never_ends_is_426(self) -> None:
-        book = retrieving().server("226 Done").data_timed_out()
-        assert book.said().startswith("426 ")
-        book.expect_some(DropClientData(), DropServerData())
-
     def test_a_refusal_resets_both(self) -> None:
         book = Playbook().passive().client("RETR f").server("550 No")
         book.expect(
-            DropClientData(),
-            DropServerData(),
+            Drop(Side.CLIENT),
+            Drop(Side.SERVER),
             to_client("550 No"),
             ended("RETR", "f", Direction.DOWNLOAD, Outcome.REFUSED, "550 No"),
         )
@@ -276,35 +314,41 @@ class TestDownload:
     def test_a_failure_after_the_end_resets_the_client(self) -> None:
         """A killed sender gives a clean end of stream: the reply decides."""
         book = retrieving().data_ended(Direction.DOWNLOAD).server("451 Disk")
-        book.expect_some(DropClientData(), to_client("451 Disk"))
-        assert FinishClientData() not in book.last
+        book.expect_some(Drop(Side.CLIENT), to_client("451 Disk"))
+        assert Finish(Side.CLIENT) not in book.last
 
     def test_a_lost_server_resets_the_client(self) -> None:
         book = retrieving().data_ended(Direction.DOWNLOAD).server_lost()
-        book.expect_some(DropClientData(), Close("the real server is gone"))
+        book.expect_some(Drop(Side.CLIENT), Close("the real server is gone"))
         assert book.said().startswith("421 ")
-        assert FinishClientData() not in book.last
+        assert Finish(Side.CLIENT) not in book.last
 
     def test_a_server_lost_behind_its_226_harms_no_file(self) -> None:
         book = retrieving().server("226 Done").server_lost().expect()
         book.data_ended(Direction.DOWNLOAD)
-        book.expect_some(FinishClientData(), to_client("226 Done"), Close("the real server is gone"))
+        book.expect_some(Finish(Side.CLIENT), to_client("226 Done"), Close("the real server is gone"))
 
     @pytest.mark.parametrize("side", [Side.SERVER, Side.CLIENT])
     def test_a_2xx_after_broken_data_is_426(self, side: Side) -> None:
-        book = retrieving().data_broken(side).expect(DropClientData(), DropServerData()).server("226 Done")
+        book = retrieving().data_broken(side).expect(Drop(Side.CLIENT), Drop(Side.SERVER)).server("226 Done")
         assert book.said().startswith("426 ")
 
     def test_a_client_that_resets_behind_the_last_byte_changes_nothing(self) -> None:
         book = retrieving().data_ended(Direction.DOWNLOAD).data_broken(Side.CLIENT).expect()
         assert book.server("226 Done").said() == "226 Done\r\n"
 
-    def test_a_lost_client_resets_all(self) -> None:
-        retrieving().client_lost().expect_some(DropClientData(), DropServerData(), Close("the client is gone"))
+    def test_a_client_that_was_reset_resets_all(self) -> None:
+        book = retrieving().client_lost(reset=True)
+        book.expect_some(Drop(Side.CLIENT), Drop(Side.SERVER), Close("the client is gone"))
+
+    def test_a_client_that_closed_its_half_still_gets_its_answers(self) -> None:
+        book = retrieving().client("PWD").client_lost().expect().data_ended(Direction.DOWNLOAD).server("226 Done")
+        book.expect_some(Finish(Side.CLIENT), to_client("226 Done"), to_server("PWD"))
+        book.server('257 "/"').expect_some(to_client('257 "/"'), Close("the client is gone"))
 
     def test_a_client_that_said_quit_may_close_its_half(self) -> None:
         book = retrieving().client("QUIT").expect().client_lost().expect().data_ended(Direction.DOWNLOAD)
-        book.server("226 Done").expect_some(FinishClientData(), to_client("226 Done"), to_server("QUIT"))
+        book.server("226 Done").expect_some(Finish(Side.CLIENT), to_client("226 Done"), to_server("QUIT"))
         book.server("221 Bye").expect_some(to_client("221 Bye"), Close("the client said QUIT"))
 
     def test_without_pasv_or_port_the_server_says_so(self) -> None:
@@ -319,37 +363,67 @@ class TestDownload:
         book = retrieving().data_ended(Direction.DOWNLOAD).server("226 Done").client("RETR g")
         book.expect_some(ToClient(b"425 Can't open data connection: use PASV or PORT first\r\n"))
         assert not [action for action in book.last if isinstance(action, ToServer)]
-        book.client("PASV").expect_some(to_server("EPSV"))
+        book.client("PASV").expect_some(to_server("PASV"))
 
     def test_a_transfer_before_the_login_is_the_servers_to_refuse(self) -> None:
         Playbook().client("RETR f").expect(to_server("RETR f"))
 
     def test_many_lines_of_226_are_one_reply(self) -> None:
         book = retrieving().data_ended(Direction.DOWNLOAD).server("226-Done").expect()
-        book.server("226 in 1 s").expect_some(FinishClientData(), ToClient(b"226-Done\r\n226 in 1 s\r\n"))
+        book.server("226 in 1 s").expect_some(Finish(Side.CLIENT), ToClient(b"226-Done\r\n226 in 1 s\r\n"))
 
 
 class TestWaitingForTheClient:
     def waiting(self) -> Playbook:
-        book = Playbook().client("PASV").listening("192.0.2.10:10001").server("229 Ok (|||30001|)").server_data_open()
-        return book.client("RETR f").expect(WaitForData())
+        book = (
+            Playbook()
+            .client("PASV")
+            .listening("192.0.2.10:10001")
+            .server("227 Ok (198,51,100,11,117,49)")
+            .data_open(Side.SERVER)
+        )
+        return book.client("RETR f").expect()
 
     def test_the_server_hears_of_it_once_the_client_is_there(self) -> None:
-        self.waiting().client_data_open().expect(StopWaiting(), to_server("RETR f"), StartRelay(Direction.DOWNLOAD))
+        book = self.waiting()
+        assert book.clocks == {Clock.LOGIN, Clock.EARLY_COMMAND, Clock.DATA_CONNECTION} - {Clock.LOGIN}
+        book.data_open(Side.CLIENT).expect(to_server("RETR f"), StartRelay(Direction.DOWNLOAD))
 
-    @pytest.mark.parametrize("event", ["data_timed_out", "client_data_failed"])
-    def test_a_client_that_does_not_come_is_425(self, event: str) -> None:
-        book = getattr(self.waiting(), event)()
+    @pytest.mark.parametrize("times_out", [True, False])
+    def test_a_client_that_does_not_come_is_425(self, times_out: bool) -> None:
+        book = self.waiting()
+        book = book.ran_out(Clock.DATA_CONNECTION) if times_out else book.data_failed(Side.CLIENT)
         assert book.said().startswith("425 ")
-        book.expect_some(DropClientData(), DropServerData())
+        assert not book.clocks
+        book.expect_some(Drop(Side.CLIENT), Drop(Side.SERVER))
         assert not any(isinstance(action, ToServer) for action in book.last)
         book.client("NOOP").expect(to_server("NOOP"))
 
-    def test_server_data_that_fails_is_425_and_the_command_stays_here(self) -> None:
-        book = Playbook().client("PASV").listening("192.0.2.10:10001").server("229 Ok (|||30001|)")
-        book.server_data_failed().expect().client_data_open().client("RETR f")
-        assert book.said().startswith("425 ")
+    def test_server_data_that_fails_is_asked_for_another_way(self) -> None:
+        book = Playbook().client("PASV").listening("192.0.2.10:10001").server("227 Ok (198,51,100,11,117,49)")
+        book.data_failed(Side.SERVER).expect().data_open(Side.CLIENT)
+        book.client("RETR f").expect(Drop(Side.SERVER), to_server("EPSV")).server("229 Ok (|||30002|)")
+        book.expect(Connect(Side.SERVER, Endpoint(SERVER.address, 30002))).data_open(Side.SERVER)
+        book.expect(to_server("RETR f"), StartRelay(Direction.DOWNLOAD))
+
+    def test_server_data_that_fails_both_ways_is_425_and_the_command_stays_here(self) -> None:
+        book = Playbook().logged_in().client("PASV").listening("192.0.2.10:10001").server("227 Ok (10,0,0,9,117,49)")
+        book.data_failed(Side.SERVER).data_open(Side.CLIENT).client("RETR f").server("502 What")
+        assert book.said().startswith("425 Can't open data connection: the real server answers EPSV with 502 What")
         assert not any(isinstance(action, ToServer) for action in book.last)
+
+    def test_why_it_fails_is_told(self) -> None:
+        book = Playbook(refused=frozenset({"EPSV"})).client("PASV").listening("192.0.2.10:10001")
+        book.server("227 Ok (10,0,0,9,117,49)").data_failed(Side.SERVER).data_open(Side.CLIENT).client("RETR f")
+        assert book.said() == (
+            "425 Can't open data connection: refused, for the port that the real server named"
+            " (it named 10.0.0.9; only its own address, 198.51.100.11, is connected to)\r\n"
+        )
+
+    def test_between_rest_and_its_transfer_nothing_is_asked(self) -> None:
+        book = Playbook().client("PASV").listening("192.0.2.10:10001").server("227 Ok (198,51,100,11,117,49)")
+        book.data_open(Side.CLIENT).client("REST 5").server("350 Ok").data_failed(Side.SERVER).client("RETR f")
+        assert book.said().startswith("425 ")
 
     def test_abor_is_answered_here(self) -> None:
         book = self.waiting().client("ABOR")
@@ -357,10 +431,13 @@ class TestWaitingForTheClient:
         assert not any(isinstance(action, ToServer) for action in book.last)
 
     def test_abor_while_server_data_is_reopened_swallows_the_announcement(self) -> None:
-        book = Playbook().client(PORT).server("229 Ok (|||30001|)").client("LIST").client_data_open()
+        book = Playbook().client(PORT).server("227 Ok (198,51,100,11,117,49)").client("LIST")
+        book.data_open(Side.CLIENT).data_open(Side.SERVER)
         book.server("150 Go").data_ended(Direction.DOWNLOAD).server("226 Done").client("LIST").client("ABOR")
         assert book.said().startswith("426 ")
-        book.server("229 Ok (|||30002|)").expect(ConnectToServer(30002), DropServerData())
+        book.server("227 Ok (198,51,100,11,117,50)").expect(
+            Connect(Side.SERVER, Endpoint(SERVER.address, 30002)), Drop(Side.SERVER)
+        )
         book.client("NOOP").expect(to_server("NOOP"))
 
 
@@ -368,28 +445,28 @@ class TestUpload:
     def test_it_flows_from_150_on_and_ends_at_the_server(self) -> None:
         book = Playbook().passive().client("STOR f").expect(to_server("STOR f"))
         book.server("150 Go").expect(to_client("150 Go"), StartRelay(Direction.UPLOAD))
-        book.data_ended(Direction.UPLOAD).expect(FinishServerData())
+        book.data_ended(Direction.UPLOAD).expect(Finish(Side.SERVER))
         book.server("226 Done").expect(
             to_client("226 Done"), ended("STOR", "f", Direction.UPLOAD, Outcome.COMPLETE, "226 Done")
         )
 
     def test_a_refusal_resets_both(self) -> None:
-        storing().server("552 Full").expect_some(DropClientData(), DropServerData(), to_client("552 Full"))
+        storing().server("552 Full").expect_some(Drop(Side.CLIENT), Drop(Side.SERVER), to_client("552 Full"))
 
     def test_a_client_that_vanishes_resets_the_server(self) -> None:
-        book = storing().client_lost().expect_some(DropServerData(), Close("the client is gone"))
-        assert FinishServerData() not in book.last
+        book = storing().client_lost().expect_some(Drop(Side.SERVER), Close("the client is gone"))
+        assert Finish(Side.SERVER) not in book.last
 
     def test_a_client_that_goes_behind_its_file_harms_nothing(self) -> None:
         book = storing().data_ended(Direction.UPLOAD).client_lost()
-        assert DropServerData() not in book.last
+        assert Drop(Side.SERVER) not in book.last
 
     def test_a_client_whose_data_is_reset_never_reads_2xx(self) -> None:
-        book = storing().data_broken(Side.CLIENT).expect(DropClientData(), DropServerData()).server("226 Done")
+        book = storing().data_broken(Side.CLIENT).expect(Drop(Side.CLIENT), Drop(Side.SERVER)).server("226 Done")
         assert book.said().startswith("426 ")
 
     def test_a_2xx_before_the_file_has_ended_is_not_believed(self) -> None:
-        book = storing().server("226 Done").expect_some(DropClientData(), DropServerData())
+        book = storing().server("226 Done").expect_some(Drop(Side.CLIENT), Drop(Side.SERVER))
         assert book.said().startswith("426 ")
 
     def test_no_data_flows_before_150(self) -> None:
@@ -401,9 +478,14 @@ class TestAbor:
     def aborting(self) -> Playbook:
         return retrieving().client("ABOR")
 
-    def test_it_goes_at_once_as_a_synch_and_both_data_connections_go(self) -> None:
-        self.aborting().expect(
-            ToServer(b"\xff\xf4\xff", urgent=True), ToServer(b"\xf2ABOR\r\n"), DropClientData(), DropServerData()
+    def test_it_goes_at_once_as_it_came_and_both_data_connections_go(self) -> None:
+        self.aborting().expect(to_server("ABOR"), Drop(Side.CLIENT), Drop(Side.SERVER))
+
+    def test_behind_a_synch_it_goes_on_as_a_synch(self) -> None:
+        book = retrieving()
+        book.last = book.session.client_bytes(b"\xff\xf4\xff\xf2ABOR\r\n")
+        book.expect(
+            ToServer(b"\xff\xf4\xff", urgent=True), ToServer(b"\xf2ABOR\r\n"), Drop(Side.CLIENT), Drop(Side.SERVER)
         )
 
     @pytest.mark.parametrize(("first", "second"), [("426", "226"), ("426", "225"), ("226", "225"), ("226", "226")])
@@ -420,7 +502,7 @@ class TestAbor:
 
     def test_a_late_second_reply_is_told_from_the_next_commands(self) -> None:
         book = self.aborting().server("426 a").client("EPSV").expect(to_server("NOOP"))
-        book.server("226 b").expect(to_client("226 b")).server("200 Ok").expect(Listen(), to_server("EPSV"))
+        book.server("226 b").expect(to_client("226 b")).server("200 Ok").expect(Listen(Side.CLIENT), to_server("EPSV"))
 
     def test_a_server_that_does_not_know_abor(self) -> None:
         book = self.aborting().server("226 a").client("PWD").server("502 b").expect(to_client("502 b"))
@@ -432,26 +514,42 @@ class TestAbor:
     def test_behind_the_servers_226_the_client_is_reset_and_abor_passes(self) -> None:
         book = retrieving().server("226 Done").client("ABOR")
         assert book.said().startswith("426 ")
-        book.expect_some(StopWaiting(), DropClientData(), DropServerData(), to_server("ABOR"))
+        book.expect_some(Drop(Side.CLIENT), Drop(Side.SERVER), to_server("ABOR"))
 
-    def test_what_is_held_in_front_of_it_goes_first(self) -> None:
-        retrieving().client("PWD").expect().client("ABOR").expect()
+    def test_it_overtakes_what_waits_for_the_transfer(self) -> None:
+        book = retrieving().client("PWD").expect().client("ABOR").expect_some(to_server("ABOR"))
+        book.server("426 a").expect_some(to_client("426 a"), to_server("NOOP")).server("226 b").expect(
+            to_client("226 b")
+        )
+        book.server("200 Ok").expect(to_server("PWD"))
+
+    def test_it_overtakes_nothing_where_there_is_nothing_to_abort(self) -> None:
+        Playbook().client("XSHA256 f\r\nPWD").client("ABOR").expect()
+
+    def test_it_is_not_held_behind_a_command_that_takes_long(self) -> None:
+        book = Playbook().client("XSHA256 f").client("ABOR").expect(to_server("ABOR"))
+        book.server("426 a").expect(to_client("426 a")).server("226 b").expect(to_client("226 b"))
+        book.client("PWD").expect(to_server("PWD"))
+
+    def test_it_is_not_held_and_gets_one_reply_for_two(self) -> None:
+        book = Playbook().client("XSHA256 f").client("ABOR").server("250 a").client("PWD").expect(to_server("NOOP"))
+        book.server("225 b").expect(to_client("225 b")).server("200 c").expect(to_server("PWD"))
 
 
 class TestStat:
     def test_during_a_transfer_it_goes_at_once_and_its_reply_is_not_the_transfers(self) -> None:
         book = retrieving().client("STAT").expect(to_server("STAT"))
         book.server("211-Status\r\n half\r\n211 End").expect(ToClient(b"211-Status\r\n half\r\n211 End\r\n"))
-        book.data_ended(Direction.DOWNLOAD).server("226 Done").expect_some(FinishClientData(), to_client("226 Done"))
+        book.data_ended(Direction.DOWNLOAD).server("226 Done").expect_some(Finish(Side.CLIENT), to_client("226 Done"))
 
     def test_a_server_may_answer_it_behind_the_transfer(self) -> None:
         book = retrieving().client("STAT").data_ended(Direction.DOWNLOAD).server("226 Done")
-        book.expect_some(FinishClientData(), to_client("226 Done"))
+        book.expect_some(Finish(Side.CLIENT), to_client("226 Done"))
         book.server("211 Idle").expect(to_client("211 Idle")).client("NOOP").expect(to_server("NOOP"))
 
     def test_a_server_that_does_not_know_it(self) -> None:
         book = retrieving().client("STAT").server("502 No").expect(to_client("502 No"))
-        book.data_ended(Direction.DOWNLOAD).server("226 Done").expect_some(FinishClientData())
+        book.data_ended(Direction.DOWNLOAD).server("226 Done").expect_some(Finish(Side.CLIENT))
 
     def test_with_an_argument_it_is_a_listing_that_waits_its_turn(self) -> None:
         Playbook().client("STAT /").expect(to_server("STAT /"))
@@ -463,13 +561,13 @@ class TestUnknownCommands:
         book = Playbook().passive().client("XFER f").expect(to_server("XFER f"))
         book.server("150 Go").expect(to_client("150 Go"), StartRelay(Direction.BOTH))
         book.data_ended(Direction.DOWNLOAD).expect().server("226 Done").expect_some(
-            FinishClientData(), to_client("226 Done")
+            Finish(Side.CLIENT), to_client("226 Done")
         )
 
     def test_it_may_be_an_upload(self) -> None:
         book = Playbook().passive().client("XPUT f").server("150 Go").data_ended(Direction.UPLOAD)
-        book.expect(FinishServerData()).server("226 Done").expect_some(to_client("226 Done"))
-        assert FinishClientData() not in book.last
+        book.expect(Finish(Side.SERVER)).server("226 Done").expect_some(to_client("226 Done"))
+        assert Finish(Side.CLIENT) not in book.last
 
     def test_without_data_it_passes(self) -> None:
         book = Playbook().client("XYZ").server("150 Go").expect(to_client("150 Go"))
@@ -486,11 +584,6 @@ class TestEnds:
     def test_a_server_that_goes_is_told_once(self) -> None:
         assert Playbook().server_lost().said().startswith("421 ")
         assert Playbook().server("421 Idle").expect(to_client("421 Idle")).server_lost().said() == ""
-
-    def test_what_is_no_ftp_ends_the_session(self) -> None:
-        book = Playbook().server("hello")
-        assert book.said().startswith("421 ")
-        assert isinstance(book.last[-1], Close)
 
     def test_idle(self) -> None:
         book = Playbook().idle_timed_out()
@@ -511,15 +604,15 @@ class TestEnds:
         book = retrieving().shutting_down().expect()
         assert book.session.transferring
         book.data_ended(Direction.DOWNLOAD).server("226 Done")
-        book.expect_some(FinishClientData(), to_client("226 Done"))
+        book.expect_some(Finish(Side.CLIENT), to_client("226 Done"))
         assert isinstance(book.last[-1], Close)
 
     def test_rein_resets_what_was_set_up(self) -> None:
         """RFC 959 section 4.1.1."""
-        book = Playbook().client(PORT).server("229 Ok (|||30001|)").client("REIN").server("220 Ready")
-        book.expect(to_client("220 Ready"), DropServerData()).client("RETR f").expect(to_server("RETR f"))
+        book = Playbook().client(PORT).server("227 Ok (198,51,100,11,117,49)").client("REIN").server("220 Ready")
+        book.expect(to_client("220 Ready"), Drop(Side.SERVER)).client("RETR f").expect(to_server("RETR f"))
 
     def test_user_keeps_port_in_force(self) -> None:
         """RFC 959 section 4.1.1: all transfer parameters are unchanged."""
-        book = Playbook().client(PORT).server("229 Ok (|||30001|)").client("USER bob").server("331 ?")
-        book.client("LIST").expect(ConnectToClient(CLIENT_DATA), WaitForData())
+        book = Playbook().client(PORT).server("227 Ok (198,51,100,11,117,49)").client("USER bob").server("331 ?")
+        book.client("LIST").expect(Connect(Side.CLIENT, CLIENT_DATA))

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from ftpdirector.ftp.actions import (
     Direction,
-    FinishClientData,
+    Finish,
+    Side,
     StartRelay,
     ToClient,
     ToServer,
@@ -22,8 +23,8 @@ def test_any_events_in_any_order(notes: bytes) -> None:
     play(notes)
 
 
-PRELUDE = [(0, 2), (8, 1), (4, 0), (11, 0), (9, 0)]
-"""PASV until both data connections stand."""
+PRELUDE = [(0, 3), (8, 1), (4, 0), (11, 0), (9, 0)]
+"""EPSV until both data connections stand."""
 
 
 @settings(max_examples=1000, deadline=None)
@@ -37,16 +38,16 @@ def test_the_prelude_reaches_a_transfer() -> None:
     notes = bytes(byte for pair in [*PRELUDE, (0, 6), (4, 2), (14, 0), (4, 4)] for byte in pair)
     played = play(b"\0" + notes)
     assert StartRelay(Direction.DOWNLOAD) in played
-    assert FinishClientData() in played
+    assert Finish(Side.CLIENT) in played
 
 
 @pytest.mark.parametrize(
     "actions",
     [
         [ToServer(b"RETR f\r\n"), StartRelay(Direction.DOWNLOAD), ToClient(b"226 Done\r\n")],
-        [ToServer(b"RETR f\r\n"), StartRelay(Direction.DOWNLOAD), FinishClientData(), ToClient(b"226 Done\r\n")],
+        [ToServer(b"RETR f\r\n"), StartRelay(Direction.DOWNLOAD), Finish(Side.CLIENT), ToClient(b"226 Done\r\n")],
         [ToServer(b"RETR f\r\n"), ToServer(b"NOOP\r\n")],
-        [FinishClientData()],
+        [Finish(Side.CLIENT)],
     ],
 )
 def test_the_referee_sees_what_may_not_be(actions: list) -> None:

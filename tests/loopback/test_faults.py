@@ -55,8 +55,11 @@ def test_download_from_a_dying_server_ends_by_reset(
     server.part = random.Random(SEED).randbytes(size)
     with FtpClient(proxy.address).login() as line, line.passive() as data:
         line.say("RETR file.bin")
-        with pytest.raises(ConnectionResetError):
-            read_all(data)
+        if not size and death is Death.REPLY_426:
+            assert not read_all(data), "where there was not one byte, the client sees what it would see directly"
+        else:
+            with pytest.raises(ConnectionResetError):
+                read_all(data)
         replies = [line.reply(), line.reply()]
         assert replies[-1][:3] in {"421", "425", "426", "451"}, replies
         assert not [reply for reply in replies if reply.startswith("2")]
@@ -79,10 +82,11 @@ def test_download_dies_at_random_points(proxy: RunningProxy, server: DyingServer
             pytest.fail(f"death {number}: {server.death} after {len(server.part)} bytes looked complete")
 
 
-def test_download_without_a_final_reply_is_reset_after_the_idle_time(server: DyingServer) -> None:
+def test_download_without_a_final_reply_is_reset_when_it_should_have_come(server: DyingServer) -> None:
     server.death = Death.SILENT
     server.part = b"x" * 1000
-    front = virtual_server([("alpha", server.endpoint)], idle_timeout_s=0.3)
+    timeouts = Timeouts(reply_s=0.3)
+    front = virtual_server([("alpha", server.endpoint)], idle_timeout_s=0.1, timeouts=timeouts)
     with director(front) as proxy, FtpClient(proxy.address).login() as line, line.passive() as data:
         line.say("RETR file.bin")
         with pytest.raises(ConnectionResetError):

@@ -1,16 +1,24 @@
 """What a session tells the engine to do: imperatives, as values.
 
 The engine tells the session what happened by calling its methods; each returns a list of these, to be carried out in
-order. "Client data" is the data connection between client and director, "server data" the one between director and
-real server. This module knows no socket and no order of events.
+order. The client's side of the data is the connection between client and director, the server's the one between
+director and real server. This module knows no socket and no order of events.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
 
 from ftpdirector.model import Endpoint
+
+
+class Side(Enum):
+    """Whose connection."""
+
+    CLIENT = auto()
+    SERVER = auto()
 
 
 class Direction(Enum):
@@ -36,6 +44,23 @@ class Outcome(Enum):
     """The client said ABOR."""
 
 
+class Clock(Enum):
+    """What a session waits for with an end; how long is the engine's business."""
+
+    LOGIN = auto()
+    """From the greeting, or REIN, to 230."""
+    ANSWER = auto()
+    """A question of the director's own to the real server: EPSV, PASV, PORT, EPRT, a fence."""
+    EARLY_COMMAND = auto()
+    """A transfer command is held back until its data connections stand; when this runs out it is sent all the same."""
+    DATA_CONNECTION = auto()
+    """A data connection that never stands."""
+    LATE_END = auto()
+    """The real server said how it ended, before the end of the data was seen. Milliseconds: both were sent at once."""
+    HALF_REPLY = auto()
+    """The last line of a reply has another code than the first: is there more to come? Milliseconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToClient:
     """Write to the client's control connection."""
@@ -53,67 +78,56 @@ class ToServer:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Lease a passive port for the client; answer with `listening` or `listen_failed`."""
+    """Lease a port for the client, or listen for the real server; answer with `listening` or `listen_failed`."""
+
+    side: Side
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectToClient:
-    """Open client data toward the client (active); answer with `client_data_open` or `client_data_failed`."""
+class Connect:
+    """Open a data connection to the client, or to the real server; answer with `data_open` or `data_failed`."""
 
+    side: Side
     endpoint: Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectToServer:
-    """Open server data toward the real server's address; answer with `server_data_open` or `server_data_failed`."""
-
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListenForServer:
-    """Listen for the real server (active); answer with `listening_for_server` or `listen_for_server_failed`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartRelay:
     """Move bytes as soon as both data connections stand; answer with `data_ended` or `data_broken`.
 
-    The sender's FIN is answered at once, but nothing is said to the receiver: that is `FinishClientData` or
-    `FinishServerData`, once the session knows that the file is whole.
+    The sender's FIN is answered at once, but nothing is said to the receiver: that is `Finish`, once the session knows
+    that the file is whole.
     """
 
     direction: Direction
 
 
 @dataclass(frozen=True, slots=True)
-class FinishClientData:
-    """All is well: send FIN to the client behind the last byte, and close client data."""
+class Finish:
+    """All is well: send FIN behind the last byte to this side, and close its data connection."""
+
+    side: Side
 
 
 @dataclass(frozen=True, slots=True)
-class FinishServerData:
-    """The upload is whole: send FIN to the real server behind the last byte, and close server data."""
+class Drop:
+    """Reset this side's data connection, in whatever state it is (leased, connecting, open, relaying); none is fine."""
+
+    side: Side
 
 
 @dataclass(frozen=True, slots=True)
-class DropClientData:
-    """Reset client data, in whatever state it is (leased, connecting, open, relaying); none is fine too."""
+class StartClock:
+    """`clock_ran_out` follows, unless `StopClock` comes first. One that runs already begins anew."""
+
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
-class DropServerData:
-    """Reset server data, in whatever state it is; none is fine too."""
+class StopClock:
+    """It need not be running."""
 
-
-@dataclass(frozen=True, slots=True)
-class WaitForData:
-    """Start the clock for a data connection that is due; `data_timed_out` follows unless `StopWaiting` comes first."""
-
-
-@dataclass(frozen=True, slots=True)
-class StopWaiting:
-    """Stop the clock of `WaitForData`."""
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +146,18 @@ class LoggedIn:
 
 @dataclass(frozen=True, slots=True)
 class RememberRefused:
-    """This real server refuses this verb (EPSV or EPRT): do not ask it again in later sessions."""
+    """This real server does not serve this verb (EPSV or PASV), for this reason: do not ask it in later sessions."""
 
     verb: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """For the log: the director itself refused a command, in these words."""
+
+    verb: str
+    reply: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,33 +167,43 @@ class DataReady:
 
 @dataclass(frozen=True, slots=True)
 class TransferEnded:
-    """For log and metrics: a transfer is over; `verb` and `path` as the client wrote them (8-bit safe)."""
+    """For log and metrics: a transfer is over; `verb` as the client wrote it (8-bit safe)."""
 
     verb: str
     path: str
+    """The whole path of a file where the working directory is known, else the name as the client wrote it."""
     direction: Direction
     outcome: Outcome
     reply: str
     """The real server's final reply, or in words what happened instead."""
+    binary: bool = False
+    """TYPE I or L; else ASCII or EBCDIC, where the receiver may have other bytes than the sender (RFC 959 3.1.1)."""
 
+
+LISTEN_CLIENT: Final = Listen(Side.CLIENT)
+DROP_CLIENT: Final = Drop(Side.CLIENT)
+DROP_SERVER: Final = Drop(Side.SERVER)
+FINISH_CLIENT: Final = Finish(Side.CLIENT)
+FINISH_SERVER: Final = Finish(Side.SERVER)
+START_ANSWER: Final = StartClock(Clock.ANSWER)
+STOP_ANSWER: Final = StopClock(Clock.ANSWER)
+DATA_READY: Final = DataReady()
+"""The values that every transfer needs, made once: a frozen dataclass is slow to make."""
 
 Action = (
     ToClient
     | ToServer
     | Listen
-    | ConnectToClient
-    | ConnectToServer
-    | ListenForServer
+    | Connect
     | StartRelay
-    | FinishClientData
-    | FinishServerData
-    | DropClientData
-    | DropServerData
-    | WaitForData
-    | StopWaiting
+    | Finish
+    | Drop
+    | StartClock
+    | StopClock
     | Close
     | LoggedIn
     | RememberRefused
+    | Refused
     | DataReady
     | TransferEnded
 )

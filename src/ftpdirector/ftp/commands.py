@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from ftpdirector.errors import ProtocolError
 from ftpdirector.ftp.actions import Direction
+from ftpdirector.ftp.capabilities import PLAIN
 
 
 class Command(NamedTuple):
@@ -30,27 +31,11 @@ TRANSFERS: Final = {
 }
 """The verbs that use a data connection, and which way."""
 
-_NO_TLS: Final = "TLS is not offered here; use plain FTP"
-_NO_LONG_ADDRESSES: Final = "Not offered here; use EPRT or EPSV (RFC 2428)"
+LISTINGS: Final = frozenset((b"LIST", b"NLST", b"MLSD"))
+"""Of a listing without a line real servers make no data connection, now and then, and say 226 all the same."""
 
-REFUSED_VERBS: Final = {
-    b"AUTH": _NO_TLS,
-    b"PBSZ": _NO_TLS,
-    b"PROT": _NO_TLS,
-    b"CCC": _NO_TLS,
-    b"ADAT": _NO_TLS,
-    b"MIC": _NO_TLS,
-    b"CONF": _NO_TLS,
-    b"ENC": _NO_TLS,
-    b"CPSV": "Server-to-server transfers are not offered here",
-    b"SSCN": "Server-to-server transfers are not offered here",
-    b"LPRT": _NO_LONG_ADDRESSES,
-    b"LPSV": _NO_LONG_ADDRESSES,
-}
-"""Verbs that the director cannot let pass, and why: 502. FEAT loses the same ones."""
-
-REFUSED_MODES: Final = frozenset({b"B", b"C"})
-"""Block and compressed mode mark the end of a file inside the stream (RFC 959 section 3.4), where nobody here looks."""
+ADDRESSES: Final = frozenset((b"PASV", b"EPSV", b"PORT", b"EPRT"))
+"""The verbs that announce a data connection; the director answers them itself."""
 
 ORDINARY: Final = frozenset(
     b"USER PASS ACCT CWD CDUP SMNT REIN QUIT TYPE REST ALLO RNFR RNTO ABOR DELE RMD MKD PWD SITE SYST STAT HELP NOOP"
@@ -58,35 +43,54 @@ ORDINARY: Final = frozenset(
 )
 """Verbs known to need no data connection; a preliminary reply to any other one begins a transfer."""
 
+_WATCHED: Final = frozenset((*TRANSFERS, *PLAIN.refused_verbs, *ADDRESSES, b"MODE", b"STRU", b"REST", b"FEAT", b"ABOR"))
+"""What the director must not overlook in any spelling that some real server takes for it."""
+_KNOWN: Final = ORDINARY | _WATCHED
+
 
 def parse_command(line: bytes) -> Command:
-    """A line without its CRLF as a command; raises ProtocolError for an empty one, or with a carriage return inside.
+    """A line without its end as a command; raises ProtocolError with 500 where two sides could read it differently.
 
-    Some servers end a line at a bare carriage return: what follows it would be a command that nobody looked at. In a
-    name it is followed by a NUL (RFC 3659 section 2.2).
+    Real servers skip, cut at or drop other bytes than a space around a verb, each its own (ProFTPD: TAB, NUL, VT, FF).
+    So a verb is ASCII letters and digits up to a space or the end. A line that begins with blanks passes, as some
+    servers are silent about it, unless its verb is one that the director must not overlook. Some servers end a line
+    at a bare carriage return: what follows it would be a command that nobody looked at. In a name it is followed by a
+    NUL (RFC 3659 section 2.2).
     """
-    verb, _, argument = line.partition(b" ")
     if b"\r" in line and line.count(b"\r") != line.count(b"\r\0"):
         raise ProtocolError("A carriage return inside a command needs a NUL behind it")
-    if not verb:
+    verb, _, argument = line.partition(b" ")
+    verb = verb.upper()
+    if verb in _KNOWN:
+        return Command(verb, argument, line)
+    return _unknown(verb, argument, line)
+
+
+def _unknown(verb: bytes, argument: bytes, line: bytes) -> Command:
+    if verb.isalnum() and verb[:1].isalpha():
+        if verb[:4] in _WATCHED:
+            # Servers that compare four letters exist (embedded ones): PORTX is no verb of anybody.
+            raise ProtocolError(f"{verb[:4].decode()} ends with a space or the line")
+        return Command(verb, argument, line)
+    rest = line.lstrip(b" \t")
+    if len(rest) == len(line):
+        raise ProtocolError("A command begins with its verb: letters, then a space or the end of the line")
+    if not rest:
+        return Command(b"", b"", line)
+    command = parse_command(rest)
+    if command.verb in _WATCHED:
         raise ProtocolError("A command begins with its verb")
-    return Command(verb.upper(), argument, line)
+    return Command(command.verb, command.argument, line)
+
+
+def letter(command: Command) -> bytes:
+    """The one letter that MODE or STRU asks for, as some real server could read it; raises ProtocolError with 501."""
+    argument = command.argument.strip(b" ")
+    if not argument.isalnum():
+        raise ProtocolError(f"{command.verb.decode()} takes one letter", reply_code=501)
+    return argument[:1].upper()
 
 
 def printable(argument: bytes) -> str:
     """An argument for the log: Telnet's doubled 0xFF undone, bytes that are not UTF-8 as surrogates."""
     return argument.replace(b"\xff\xff", b"\xff").decode("utf-8", "surrogateescape")
-
-
-def edit_features(reply: bytes) -> bytes:
-    """A FEAT reply without the features that the director cannot let pass (RFC 2389 section 3.2)."""
-    return b"".join(line for line in reply.splitlines(keepends=True) if not _is_refused_feature(line))
-
-
-def _is_refused_feature(line: bytes) -> bool:
-    if not line.startswith(b" "):  # RFC 2389: a feature's line begins with one space
-        return False
-    words = line.upper().replace(b";", b" ").split()
-    if not words:
-        return False
-    return words[0] in REFUSED_VERBS or (words[0] == b"MODE" and words[-1] in REFUSED_MODES)

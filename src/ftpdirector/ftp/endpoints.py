@@ -86,14 +86,26 @@ def parse_pasv_reply(reply: bytes) -> int:
 
     The address is not looked at: the real server's is known, and what it says may be wrong or hostile (RFC 2577).
     """
+    numbers = _pasv_numbers(reply)
+    if numbers is None:
+        raise ProtocolError("The real server's 227 names no port", reply_code=425)
+    return numbers[4] * 256 + numbers[5]
+
+
+def parse_pasv_address(reply: bytes) -> IPv4Address | None:
+    """The address in a 227 reply, for people only: None when it names none, or 0.0.0.0, which means its own."""
+    numbers = _pasv_numbers(reply)
+    address = IPv4Address(bytes(numbers[:4])) if numbers else None
+    return None if address is None or address.is_unspecified else address
+
+
+def _pasv_numbers(reply: bytes) -> list[int] | None:
     inside = reply[reply.find(b"(") + 1 : reply.find(b")")]
     numbers = _six_numbers(inside)
     if numbers is None:
         found = _SIX_NUMBERS.search(reply, 4)
         numbers = _six_numbers(found.group()) if found else None
-    if numbers is None:
-        raise ProtocolError("The real server's 227 names no port", reply_code=425)
-    return numbers[4] * 256 + numbers[5]
+    return numbers
 
 
 def format_pasv_reply(endpoint: Endpoint) -> bytes:

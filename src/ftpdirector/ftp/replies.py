@@ -1,5 +1,6 @@
-"""A real server's bytes turned into replies, and replies turned into bytes.
+"""A real server's bytes turned into replies, as leniently as clients do, and replies turned into bytes.
 
+What is not understood is a line without a code, to be passed on: it never ends a session, and it is bounded.
 This module knows no command and no order of replies.
 """
 
@@ -7,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from ftpdirector.errors import ProtocolError
-
 LONGEST_LINE_BYTES: Final = 16384
+"""What is longer is handed on in pieces."""
 LARGEST_REPLY_BYTES: Final = 1 << 20
+"""Of a reply that is collected; what comes behind it is left out."""
 
 
 class Reply(NamedTuple):
@@ -26,80 +27,109 @@ class Reply(NamedTuple):
 
 
 class ReplyLine(NamedTuple):
-    """One line of a reply as it came, the code of the reply that it belongs to, and whether it is the last."""
+    """A line of a reply, or a piece of a very long one, as it came."""
 
     data: bytes
     code: int
+    """Of the reply that it belongs to; 0 for a line between replies that has none."""
     last: bool
+    other: int = 0
+    """Inside a reply of several lines: this one looks like the last one, but of another code."""
 
 
 class ReplyReader:
     """Cuts a stream into replies (RFC 959 section 4.2), however the segments fall.
 
-    A multi-line reply begins with `nnn-` and ends with a line that begins with the same `nnn` and a space; a bare `nnn`
-    is taken for `nnn ` too, and blank lines between replies are dropped, as servers in the field do both.
+    A reply of several lines begins with `nnn-` and ends with a line that begins with the same `nnn` and a space. As
+    clients do, a bare `nnn`, and one with a TAB or anything else but a digit behind it, is taken for `nnn ` too, and
+    blank lines between replies are dropped.
     """
 
-    __slots__ = ("_buffer", "_code", "_collected", "_end", "_size")
+    __slots__ = ("_buffer", "_code", "_collected", "_end", "_long", "_size", "uncoded")
 
     def __init__(self) -> None:
         """Start between two replies."""
+        self.uncoded = b""
+        """The first line without a code that `feed` left out."""
         self._buffer = b""
         self._code = 0
         self._end = b""
+        self._long: ReplyLine | None = None
         self._collected: list[bytes] = []
         self._size = 0
 
     def lines(self, data: bytes) -> list[ReplyLine]:
-        """The lines that `data` completes; raises ProtocolError for what is no reply or a line that never ends."""
+        """The lines that `data` completes, and pieces of one that is too long to be kept."""
         if not self._buffer and not self._code and data[3:4] == b" " and data.find(b"\n") == len(data) - 1:
             code = data[:3]
-            if code.isdigit() and b"100" <= code < b"700" and len(data) <= LONGEST_LINE_BYTES:
-                return [ReplyLine(data, int(code), last=True)]  # what nearly every call is: one whole line
+            if code.isdigit() and b"100" <= code < b"700" and self._long is None:
+                return [ReplyLine(data, int(code), True)]  # noqa: FBT003  what nearly every call is: one whole line
         found: list[ReplyLine] = []
         pieces = (self._buffer + data).split(b"\n")
         self._buffer = pieces.pop()
         for piece in pieces:
-            if len(piece) >= LONGEST_LINE_BYTES:
-                raise ProtocolError("The real server sent a line that is too long", reply_code=421)
-            if self._code or piece.strip():
+            if self._long is not None:
+                found.append(self._long._replace(data=piece + b"\n"))
+                self._long = None
+            elif self._code or piece.strip():
                 found.append(self._line(piece + b"\n"))
         if len(self._buffer) >= LONGEST_LINE_BYTES:
-            raise ProtocolError("The real server sent a line that is too long", reply_code=421)
+            if self._long is None:
+                self._long = self._line(self._buffer)
+            found.append(ReplyLine(self._buffer, self._long.code, last=False))
+            self._buffer = b""
         return found
 
     def feed(self, data: bytes) -> list[Reply]:
-        """The replies that `data` completes; raises ProtocolError also for one larger than 1 MiB."""
+        """The replies that `data` completes; lines without a code are left out."""
         replies: list[Reply] = []
         for line in self.lines(data):
-            self._collected.append(line.data)
-            self._size += len(line.data)
-            if self._size > LARGEST_REPLY_BYTES:
-                raise ProtocolError("The real server sent a reply that is too long", reply_code=421)
+            if not line.code:
+                self.uncoded = self.uncoded or line.data[:LONGEST_LINE_BYTES]
+                continue
+            kept = line.data[: LARGEST_REPLY_BYTES - self._size]
+            self._collected.append(kept)
+            self._size += len(kept)
             if line.last:
                 replies.append(Reply(line.code, b"".join(self._collected)))
                 self._collected.clear()
                 self._size = 0
         return replies
 
+    def end_here(self) -> None:
+        """The line that had another code was the last of its reply, after all."""
+        self._code = 0
+
+    def flush(self) -> list[ReplyLine]:
+        """The stream has ended: what stands behind the last line end, as a line."""
+        return self.lines(b"\r\n") if self._buffer else []
+
     def _line(self, line: bytes) -> ReplyLine:
         code = self._code
+        other = 0
         if code:
-            last = line.startswith(self._end) and line[3:4] in b" \r\n"
+            last = line.startswith(self._end) and line[3:4] in b" \t\r\n"
+            if not last and line[3:4] == b" ":
+                other = code_of(line)
+                other = 0 if other == code else other
         else:
-            code = parse_code(line)
+            code = code_of(line)
+            if not code:
+                return ReplyLine(line, 0, last=True)
             last = line[3:4] != b"-"
             self._end = line[:3]
         self._code = 0 if last else code
-        return ReplyLine(line, code, last)
+        return ReplyLine(line, code, last, other)
 
 
-def parse_code(line: bytes) -> int:
-    """The code that a reply's first line begins with, 100 to 699 (6yz: RFC 2228); raises ProtocolError."""
-    digits = line[:3]
-    if len(digits) == 3 and digits.isdigit() and b"100" <= digits < b"700" and line[3:4] in b" -\r\n":
-        return int(digits)
-    raise ProtocolError("The real server sent what is no FTP reply", reply_code=421)
+def code_of(line: bytes) -> int:
+    """The code that a reply's first line begins with, 100 to 699 (6yz: RFC 2228); 0 when it has none."""
+    digits, follower = line[:3], line[3:4]
+    if len(digits) < 3 or not digits.isdigit() or not b"100" <= digits < b"700" or follower.isdigit():
+        return 0
+    if follower.isalpha() and digits < b"200":
+        return 0  # "100users are here" is prose; "200OK" is a reply that clients understand
+    return int(digits)
 
 
 def format_reply(code: int, text: str) -> bytes:

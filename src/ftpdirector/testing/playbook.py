@@ -9,8 +9,19 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from ftpdirector.ftp.actions import Action, Direction, ToClient, ToServer
-from ftpdirector.ftp.session import Session, Side
+from ftpdirector.ftp.actions import (
+    Action,
+    Clock,
+    Direction,
+    Refused,
+    RememberRefused,
+    Side,
+    StartClock,
+    StopClock,
+    ToClient,
+    ToServer,
+)
+from ftpdirector.ftp.session import Session
 from ftpdirector.model import DataToServer, Endpoint
 
 CLIENT = Endpoint(ip_address("203.0.113.5"), 40000)
@@ -19,6 +30,8 @@ SERVER = Endpoint(ip_address("198.51.100.11"), 21)
 CLIENT_6 = Endpoint(ip_address("2001:db8:1::5"), 40000)
 VIRTUAL_6 = Endpoint(ip_address("2001:db8:2::10"), 21)
 SERVER_6 = Endpoint(ip_address("2001:db8:3::11"), 21)
+
+_APART = (StartClock, StopClock, Refused, RememberRefused)
 
 
 def to_client(line: str) -> ToClient:
@@ -32,7 +45,10 @@ def to_server(line: str) -> ToServer:
 
 
 class Playbook:
-    """A session with its script: each event is followed by the actions that must come, no more and no fewer."""
+    """A session with its script: each event is followed by the actions that must come, no more and no fewer.
+
+    Clocks and what is only for the log stand apart, in `clocks`, `refused` and `remembered`.
+    """
 
     def __init__(
         self,
@@ -48,6 +64,13 @@ class Playbook:
             client=client, virtual=virtual, server=server, data_to_server=data_to_server, refused=refused
         )
         self.last: list[Action] = []
+        self.all: list[Action] = []
+        self.clocks: set[Clock] = set()
+        """Those that run."""
+        self.refused: list[str] = []
+        """What the director itself refused, as the log has it."""
+        self.remembered: list[str] = []
+        """Verbs that later sessions do not ask for, with the reasons."""
 
     def client(self, line: str) -> Playbook:
         """The client says a line."""
@@ -57,49 +80,44 @@ class Playbook:
         """The real server says a line, or several with their CRLF between them."""
         return self._after(self.session.server_bytes(f"{line}\r\n".encode()))
 
-    def listening(self, endpoint: str) -> Playbook:
-        """The lease is done: `192.0.2.10:10001`."""
-        return self._after(self.session.listening(_endpoint(endpoint)))
+    def listening(self, endpoint: str, side: Side = Side.CLIENT) -> Playbook:
+        """The lease is done, or the director listens for the real server: `192.0.2.10:10001`."""
+        return self._after(self.session.listening(side, _endpoint(endpoint)))
 
-    def listen_failed(self) -> Playbook:
+    def listen_failed(self, side: Side = Side.CLIENT) -> Playbook:
         """No port is free."""
-        return self._after(self.session.listen_failed("no port"))
+        return self._after(self.session.listen_failed(side, "no port"))
 
-    def listening_for_server(self, endpoint: str) -> Playbook:
-        """The director listens for the real server."""
-        return self._after(self.session.listening_for_server(_endpoint(endpoint)))
+    def data_open(self, side: Side) -> Playbook:
+        """A data connection stands."""
+        return self._after(self.session.data_open(side))
 
-    def client_data_open(self) -> Playbook:
-        """Client data stands."""
-        return self._after(self.session.client_data_open())
+    def data_failed(self, side: Side, text: str = "refused") -> Playbook:
+        """A data connection could not be opened."""
+        return self._after(self.session.data_failed(side, text))
 
-    def client_data_failed(self, text: str = "refused") -> Playbook:
-        """Client data could not be opened."""
-        return self._after(self.session.client_data_failed(text))
-
-    def server_data_open(self) -> Playbook:
-        """Server data stands."""
-        return self._after(self.session.server_data_open())
-
-    def server_data_failed(self, text: str = "refused") -> Playbook:
-        """Server data could not be opened."""
-        return self._after(self.session.server_data_failed(text))
-
-    def data_ended(self, direction: Direction) -> Playbook:
+    def data_ended(self, direction: Direction, *, whole: bool = True, empty: bool = False) -> Playbook:
         """The sender's end, all handed over."""
-        return self._after(self.session.data_ended(direction))
+        return self._after(self.session.data_ended(direction, whole=whole, empty=empty))
 
-    def data_broken(self, side: Side, text: str = "reset") -> Playbook:
+    def data_broken(self, side: Side, text: str = "reset", *, empty: bool = False) -> Playbook:
         """A data connection failed."""
-        return self._after(self.session.data_broken(side, text))
+        return self._after(self.session.data_broken(side, text, empty=empty))
 
-    def data_timed_out(self) -> Playbook:
-        """The clock of `WaitForData` ran out."""
-        return self._after(self.session.data_timed_out())
+    def ran_out(self, clock: Clock) -> Playbook:
+        """A clock that runs is over."""
+        if clock not in self.clocks:
+            raise AssertionError(f"{clock} does not run: {self.clocks}")
+        self.clocks.discard(clock)
+        return self._after(self.session.clock_ran_out(clock))
 
-    def client_lost(self) -> Playbook:
+    def silence(self) -> Playbook:
+        """Nobody has said anything for a while."""
+        return self._after(self.session.silence())
+
+    def client_lost(self, *, reset: bool = False) -> Playbook:
         """The client's control connection ended."""
-        return self._after(self.session.client_lost())
+        return self._after(self.session.client_lost(reset=reset))
 
     def server_lost(self) -> Playbook:
         """The real server's control connection ended."""
@@ -141,10 +159,20 @@ class Playbook:
     def passive(self, *, port: int = 30001) -> Playbook:
         """Go through EPSV until both data connections stand."""
         self.client("EPSV").listening("192.0.2.10:10001").server(f"229 Ok (|||{port}|)")
-        return self.server_data_open().client_data_open()
+        return self.data_open(Side.SERVER).data_open(Side.CLIENT)
 
     def _after(self, actions: list[Action]) -> Playbook:
-        self.last = actions
+        self.all = actions
+        self.last = [action for action in actions if not isinstance(action, _APART)]
+        for action in actions:
+            if isinstance(action, StartClock):
+                self.clocks.add(action.clock)
+            elif isinstance(action, StopClock):
+                self.clocks.discard(action.clock)
+            elif isinstance(action, Refused):
+                self.refused.append(action.reply)
+            elif isinstance(action, RememberRefused):
+                self.remembered.append(f"{action.verb} {action.reason}")
         return self
 
 

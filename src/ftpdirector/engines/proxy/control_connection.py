@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from ftpdirector.engines.proxy.closing import ESTABLISHED, tcp_state
 from ftpdirector.engines.proxy.readiness import FAILED, READABLE, WRITABLE, Readiness
 from ftpdirector.engines.proxy.stream import READ_BYTES, Stream
-from ftpdirector.ftp.session import Side
+from ftpdirector.ftp.actions import Side
 
 _DRAIN_READS: Final = 8
 
@@ -39,8 +39,8 @@ class ControlOwner(Protocol):
     def bytes_arrived(self, side: Side, data: bytes) -> None:
         """A control connection was read."""
 
-    def lost(self, side: Side) -> None:
-        """A control connection ended or broke."""
+    def lost(self, side: Side, *, reset: bool) -> None:
+        """A control connection ended; by FIN, behind which the peer may still listen, or broken off."""
 
     def abandon(self, reason: str) -> None:
         """End now, whatever runs."""
@@ -97,7 +97,8 @@ class ControlConnection:
         except BlockingIOError:
             return False
         except OSError:
-            data = b""
+            self._lose(reset=True)
+            return False
         if data:
             self._session.bytes_arrived(self.side, data)
         else:
@@ -120,7 +121,7 @@ class ControlConnection:
     def _gone(self) -> None:
         """It had said FIN, now it is gone for good: nobody is left to be told anything, but a file may still be whole.
 
-        The session goes on behind a FIN only if the client had said QUIT, or the real server its 2xx.
+        The session goes on behind a FIN only if answers are due to the client, or the real server had said its 2xx.
         """
         session = self._session
         if session.transferring:
@@ -128,10 +129,10 @@ class ControlConnection:
         else:
             session.abandon("the client is gone" if self.side is Side.CLIENT else "the real server is gone")
 
-    def _lose(self) -> None:
+    def _lose(self, *, reset: bool = False) -> None:
         session = self._session
         self._ended = True
-        session.lost(self.side)
+        session.lost(self.side, reset=reset)
         if not session.ended:
             self.choose_events()
 

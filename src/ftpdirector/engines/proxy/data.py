@@ -19,8 +19,7 @@ from ftpdirector.engines.proxy.data_end import DataEnd, ServerListener, connect,
 from ftpdirector.engines.proxy.ports import Lease, family_of
 from ftpdirector.engines.proxy.relay import Flow, Progress
 from ftpdirector.engines.proxy.runtime import Runtime
-from ftpdirector.ftp.actions import Direction
-from ftpdirector.ftp.session import Side
+from ftpdirector.ftp.actions import Direction, Side
 from ftpdirector.model import Endpoint, IPAddress
 
 _MOVES_A_TURN: Final = 3
@@ -30,16 +29,10 @@ _DISCARD_BYTES: Final = 1 << 16
 class Observer(Protocol):
     """Who is told what happens on the data connections."""
 
-    def client_data_open(self) -> None:
-        """The client's data connection stands."""
+    def data_open(self, side: Side) -> None:
+        """This side's data connection stands."""
 
-    def client_data_failed(self, text: str) -> None:
-        """It could not be opened."""
-
-    def server_data_open(self) -> None:
-        """The real server's data connection stands."""
-
-    def server_data_failed(self, text: str) -> None:
+    def data_failed(self, side: Side, text: str) -> None:
         """It could not be opened."""
 
     def data_moves(self) -> None:
@@ -73,6 +66,18 @@ class DataConnections:
     def moved(self) -> bool:
         """Whether bytes were moved that nobody has taken note of yet."""
         return self._moved > 0 or bool(self._flows)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether not one byte of this transfer was handed over."""
+        return not self._moved and not any(flow.bytes for flow in self._flows)
+
+    @property
+    def owing(self) -> Side | None:
+        """Whose turn it is while bytes flow: the receiver's while it does not take what is there, else the sender's."""
+        if len(self._flows) != 1:
+            return None
+        return self._side_of(self._flows[0], sends=not self._flows[0].holds)
 
     @property
     def idle(self) -> bool:
@@ -154,20 +159,12 @@ class DataConnections:
 
     def tell_open(self, side: Side) -> None:
         """A side stands."""
-        match side:
-            case Side.CLIENT:
-                self._observer.client_data_open()
-            case Side.SERVER:
-                self._observer.server_data_open()
+        self._observer.data_open(side)
         self._join()
 
     def tell_failed(self, side: Side, text: str) -> None:
         """A side could not be opened."""
-        match side:
-            case Side.CLIENT:
-                self._observer.client_data_failed(text)
-            case Side.SERVER:
-                self._observer.server_data_failed(text)
+        self._observer.data_failed(side, text)
 
     def _end(self, side: Side) -> DataEnd:
         return self._client if side is Side.CLIENT else self._server

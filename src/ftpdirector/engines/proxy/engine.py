@@ -338,7 +338,7 @@ class ProxyEngine:
                     verb=ended.verb,
                     path=ended.path,
                     upload=ended.direction is Direction.UPLOAD,
-                    binary=True,
+                    binary=ended.binary,
                     complete=ended.outcome is Outcome.COMPLETE,
                     outcome=outcome,
                     reply=ended.reply,

@@ -105,6 +105,11 @@ class Flow:
         self._held = 0
         self._rest = b""
 
+    @property
+    def holds(self) -> bool:
+        """Whether the receiver does not take what is there for it."""
+        return bool(self._held or self._rest)
+
     def move(self) -> Progress:
         """Move what can be moved without waiting, at most a pipe full."""
         if self._rest:

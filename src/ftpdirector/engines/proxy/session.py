@@ -17,36 +17,38 @@ from ftpdirector.engines.proxy.counters import RealServerStats
 from ftpdirector.engines.proxy.data import DataConnections
 from ftpdirector.engines.proxy.ports import reset
 from ftpdirector.engines.proxy.runtime import Runtime
+from ftpdirector.engines.proxy.session_clocks import SessionClocks
 from ftpdirector.engines.proxy.shortage import OWN_ERROR_TEXTS
 from ftpdirector.engines.proxy.stream import PlainStream, local_endpoint
 from ftpdirector.errors import HostError
 from ftpdirector.ftp.actions import (
     Action,
+    Clock,
     Close,
-    ConnectToClient,
-    ConnectToServer,
+    Connect,
     DataReady,
     Direction,
-    DropClientData,
-    DropServerData,
-    FinishClientData,
-    FinishServerData,
+    Drop,
+    Finish,
     Listen,
-    ListenForServer,
     LoggedIn,
+    Refused,
     RememberRefused,
+    Side,
+    StartClock,
     StartRelay,
-    StopWaiting,
+    StopClock,
     ToClient,
     ToServer,
     TransferEnded,
-    WaitForData,
 )
-from ftpdirector.ftp.session import Session, Side
+from ftpdirector.ftp.session import Session
 from ftpdirector.model import Endpoint
 
 _HELD_BYTES: Final = 1 << 16
 """What a slow peer does not take is held up to here; then the other side is not read any more."""
+_SILENCE_S: Final = 1.0
+"""A command that waits so long for those before it may wait in vain; looked at with the tick."""
 
 
 class SessionOwner(Protocol):
@@ -65,6 +67,7 @@ class ProxySession:
     __slots__ = (
         "_busy",
         "_client",
+        "_clocks",
         "_data",
         "_due",
         "_grace",
@@ -86,7 +89,6 @@ class ProxySession:
         "transfers",
         "user",
         "virtual",
-        "wait_until_s",
     )  # fmt: skip
 
     def __init__(
@@ -120,8 +122,8 @@ class ProxySession:
         self.user = ""
         self.transfers = 0
         self.opened_s = self.active_s = runtime.now_s
-        self.wait_until_s = 0.0
         self.command_s = 0.0
+        self._clocks = SessionClocks(runtime, behind.virtual.timeouts, self._clock_rings)
         self._transfer_s = 0.0
         self._busy = False
         self._paused = False
@@ -141,6 +143,7 @@ class ProxySession:
         self.runtime.readiness.hand_over(self._server.sock.fileno(), self._server)
         self._client.watch()
         self._client.write(greeting)
+        self._clocks.start(Clock.LOGIN)
 
     def choose_events(self) -> None:
         """What one side takes decides whether the other is read."""
@@ -155,30 +158,35 @@ class ProxySession:
 
     def bytes_arrived(self, side: Side, data: bytes) -> None:
         """A control connection was read."""
+        self.active_s = self.runtime.now_s
         if side is Side.SERVER:
             self.do(self.session.server_bytes(data))
             return
-        self.active_s = self.runtime.now_s
         self.command_s = self.runtime.clock.monotonic_s()
         self.do(self.session.client_bytes(data))
 
-    def lost(self, side: Side) -> None:
+    def lost(self, side: Side, *, reset: bool) -> None:
         """A control connection ended or broke."""
         if side is Side.CLIENT:
-            self.do(self.session.client_lost())
+            self.do(self.session.client_lost(reset=reset))
             return
         actions = self.session.server_lost()
-        if any(isinstance(action, ToClient) for action in actions):
+        if any(isinstance(action, ToClient) and action.data.startswith(b"421") for action in actions):
             self.behind.failed("control_lost")  # The client is told, so this is no farewell behind a QUIT.
         self.do(actions)
 
     def tick(self, now_s: float) -> None:
         """About once a second: is something overdue?"""
-        if self.wait_until_s and now_s >= self.wait_until_s:
-            self.wait_until_s = 0.0
-            self.behind.failed("data_timeout")
-            self.do(self.session.data_timed_out())
-        elif now_s - self.active_s >= self.behind.virtual.idle_timeout_s:
+        self._clocks.tick(now_s)
+        if self.ended:
+            return
+        quiet_s = now_s - self.active_s
+        reply_s = self.behind.virtual.timeouts.reply_s
+        if quiet_s >= _SILENCE_S and self.session.may_be_stuck:
+            self.do(self.session.silence())
+        elif reply_s and quiet_s >= reply_s and self._awaits_server():
+            self.do(self.session.not_replied())
+        elif quiet_s >= self.behind.virtual.idle_timeout_s and not self._awaits_server():
             self.active_s = now_s
             self.do(self.session.idle_timed_out())
 
@@ -190,22 +198,15 @@ class ProxySession:
         """End now, whatever runs: data connections are reset, so that no file is taken for complete."""
         self._end(reason)
 
-    def client_data_open(self) -> None:
+    def data_open(self, side: Side) -> None:
         """See `Observer`."""
-        self.do(self.session.client_data_open())
+        self.do(self.session.data_open(side))
 
-    def client_data_failed(self, text: str) -> None:
+    def data_failed(self, side: Side, text: str) -> None:
         """See `Observer`."""
-        self.do(self.session.client_data_failed(text))
-
-    def server_data_open(self) -> None:
-        """See `Observer`."""
-        self.do(self.session.server_data_open())
-
-    def server_data_failed(self, text: str) -> None:
-        """See `Observer`."""
-        self.behind.failed("shortage" if text in OWN_ERROR_TEXTS else "data_connect")
-        self.do(self.session.server_data_failed(text))
+        if side is Side.SERVER:
+            self.behind.failed("shortage" if text in OWN_ERROR_TEXTS else "data_connect")
+        self.do(self.session.data_failed(side, text))
 
     def data_moves(self) -> None:
         """See `Observer`."""
@@ -220,7 +221,7 @@ class ProxySession:
         So the real server's FIN waits for `upload_grace`, and the control connection is looked at before and after.
         """
         if direction is not Direction.UPLOAD:
-            self.do(self.session.data_ended(direction))
+            self.do(self.session.data_ended(direction, empty=self._data is None or self._data.is_empty))
             return
         self._client.look()
         if not self.ended:
@@ -242,7 +243,7 @@ class ProxySession:
         """See `Observer`."""
         if side is Side.SERVER:
             self.behind.failed("data_lost")
-        self.do(self.session.data_broken(side, text))
+        self.do(self.session.data_broken(side, text, empty=self._data is None or self._data.is_empty))
 
     def do(self, actions: Sequence[Action]) -> None:
         """Carry out actions in order; those that they cause come after them."""
@@ -293,42 +294,58 @@ class ProxySession:
                 self._client.write(action.data)
             case ToServer():
                 self._server.write(action.data, urgent=action.urgent)
-            case Listen():
-                self._listen()
-            case ConnectToServer(port):
-                self._data_connections().connect_to_server(self.behind.server.address, self.behind.text, port)
+            case Listen(side):
+                self._listen() if side is Side.CLIENT else self._listen_for_server()
+            case Connect(side, endpoint):
+                self._connect(side, endpoint)
             case StartRelay(direction):
                 self._transfer_s = self.runtime.clock.monotonic_s()
                 self._data_connections().start(direction)
-            case WaitForData():
-                wait_s = self.behind.virtual.timeouts.data_connection_s
-                self.wait_until_s = self.runtime.clock.monotonic_s() + wait_s
-            case StopWaiting():
-                self.wait_until_s = 0.0
-            case FinishClientData():
-                self._if_data(lambda data: data.finish(Side.CLIENT, self.behind.virtual.idle_timeout_s))
-            case FinishServerData():
-                self._if_data(lambda data: data.finish(Side.SERVER, self.behind.virtual.idle_timeout_s))
-            case DropClientData():
-                self._if_data(lambda data: data.drop(Side.CLIENT))
-            case DropServerData():
-                self._if_data(lambda data: data.drop(Side.SERVER))
+            case StartClock(clock):
+                self._clocks.start(clock)
+            case StopClock(clock):
+                self._clocks.stop(clock)
+            case Finish(side):
+                self._if_data(lambda data: data.finish(side, self.behind.virtual.idle_timeout_s))
+            case Drop(side):
+                self._if_data(lambda data: data.drop(side))
             case DataReady():
                 self.runtime.setup_times.observe(self.runtime.clock.monotonic_s() - self.command_s)
             case TransferEnded():
                 self._transfer_ended(action)
-            case ConnectToClient(endpoint):
-                source = self.virtual
-                self._data_connections().connect_to_client(endpoint, source.address, source.port - 1)
-            case ListenForServer():
-                self._listen_for_server()
             case LoggedIn(user):
                 self.user = user
                 self.runtime.log.debug("logged_in", session=self.number, client=self.client_text, user=user)
-            case RememberRefused(verb):
+            case RememberRefused(verb, reason):
                 self.behind.refused |= {verb}
+                self._info("verb_not_served", verb=verb, reason=reason)
+            case Refused(verb, reply):
+                self._info("command_refused", session=self.number, client=self.client_text, verb=verb, reply=reply)
             case Close(reason):
                 self._end(reason)
+
+    def _awaits_server(self) -> bool:
+        """Whether the real server has something to do; in mid-transfer the relay knows whose turn it is."""
+        awaits = self.session.awaits_server
+        return awaits if awaits is not None else self._data is None or self._data.owing is not Side.CLIENT
+
+    def _clock_rings(self, clock: Clock) -> None:
+        if clock is Clock.DATA_CONNECTION:
+            self.behind.failed("data_timeout")
+        elif clock is Clock.ANSWER:
+            self.behind.failed("answer_timeout")
+        self.do(self.session.clock_ran_out(clock))
+
+    def _info(self, event: str, **own: object) -> None:
+        """What one client can cause as often as it likes is bounded in the log."""
+        names = {"virtual_server": self.behind.virtual.name, "real_server": self.behind.server.name}
+        self.runtime.sampler.say(self.runtime.log.info, self.runtime.now_s, event, names, **own)
+
+    def _connect(self, side: Side, endpoint: Endpoint) -> None:
+        if side is Side.SERVER:
+            self._data_connections().connect_to_server(self.behind.server.address, self.behind.text, endpoint.port)
+        else:
+            self._data_connections().connect_to_client(endpoint, self.virtual.address, self.virtual.port - 1)
 
     def _data_connections(self) -> DataConnections:
         if self._data is None:
@@ -353,9 +370,9 @@ class ProxySession:
             port = self._data_connections().lease(lambda took: self.runtime.ports.lease(address, ports, client, took))
         except HostError as error:
             self._no_data_port(str(error))
-            self.do(self.session.listen_failed(str(error)))
+            self.do(self.session.listen_failed(Side.CLIENT, str(error)))
             return
-        self.do(self.session.listening(Endpoint(self.virtual.address, port)))
+        self.do(self.session.listening(Side.CLIENT, Endpoint(self.virtual.address, port)))
 
     def _no_data_port(self, reason: str) -> None:
         """A client asked for a data port, and there is none for it."""
@@ -368,9 +385,9 @@ class ProxySession:
         try:
             endpoint = self._data_connections().listen_for_server(local, self.behind.server.address)
         except OSError as error:
-            self.do(self.session.listen_for_server_failed(error.strerror or str(error)))
+            self.do(self.session.listen_failed(Side.SERVER, error.strerror or str(error)))
             return
-        self.do(self.session.listening_for_server(endpoint))
+        self.do(self.session.listening(Side.SERVER, endpoint))
 
     def _transfer_ended(self, ended: TransferEnded) -> None:
         self._cancel_grace()
@@ -387,7 +404,7 @@ class ProxySession:
         if self.ended:
             return
         self.ended = True
-        self.wait_until_s = 0.0
+        self._clocks.end()
         self._cancel_grace()
         if self._data is not None:
             self._data.close()
