@@ -16,8 +16,8 @@ import pytest
 
 from tests.daemon.test_run import PASSIVE, Download, House, house, reals
 from tests.directors import Director, cluster_file, director
-from tests.loopback.house import quiet_port, read_all
-from tests.loopback.mortal import Mortal, mortal
+from tests.loopback.dying_server import DyingServer, dying_server
+from tests.loopback.running_proxy import quiet_port, read_all
 
 __all__ = ["house", "reals"]
 MANY = [0, 1, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(2, 10))]
@@ -33,7 +33,7 @@ def has_ended(pid: int) -> bool:
 class Transfers:
     """An upload and a download that stand in the middle, before a server that sees how each ends."""
 
-    def __init__(self, port: int, real: Mortal) -> None:
+    def __init__(self, port: int, real: DyingServer) -> None:
         self.real = real
         self.up, self.up_data = self._begin(port, "STOR up.bin")
         self.down, self.down_data = self._begin(port, "RETR down.bin")
@@ -73,7 +73,7 @@ class Transfers:
 @contextlib.contextmanager
 def transferring(below: Path, *options: str) -> Iterator[tuple[Director, Transfers]]:
     port = quiet_port()
-    with mortal() as real:
+    with dying_server() as real:
         real.part = os.urandom(1 << 20) * 64
         file = cluster_file(
             below / "c.toml", [("alpha", "127.0.0.1", real.endpoint.port)], port=port,

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.directors import COMMAND, cluster_file, director, ftpdirector
-from tests.loopback.house import quiet_port, real_server
+from tests.loopback.running_proxy import quiet_port, real_server
 
 HOSTILE = {
     "latin-1": "Anmeldung ungültig".encode("latin-1"),

@@ -20,7 +20,7 @@ import pytest
 
 from tests.daemon.test_run import Download, House, house, reals
 from tests.directors import COMMAND, director, ftpdirector
-from tests.loopback.house import quiet_port
+from tests.loopback.running_proxy import quiet_port
 
 __all__ = ["house", "reals"]
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.daemon.test_run import House, house, reals
 from tests.directors import director, ftpdirector
-from tests.loopback.house import quiet_port
+from tests.loopback.running_proxy import quiet_port
 
 __all__ = ["house", "reals"]
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.daemon.test_run import House, house, reals
 from tests.directors import director
-from tests.loopback.house import quiet_port
+from tests.loopback.running_proxy import quiet_port
 
 __all__ = ["house", "reals"]
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root alone has something to give up")

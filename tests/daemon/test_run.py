@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.directors import cluster_file, director, ftpdirector
-from tests.loopback.house import Line, Real, quiet_port, read_all, real_server
+from tests.loopback.running_proxy import FtpClient, Real, quiet_port, read_all, real_server
 
 PASSIVE = 'passive_ports = "23000-23999"'
 BIG = os.urandom(1 << 20) * 24
@@ -216,7 +216,7 @@ def test_a_reload_that_cannot_listen_changes_nothing(house: House) -> None:
 def test_sigterm_lets_transfers_finish_and_tells_idle_sessions_421(house: House) -> None:
     with director(house.file) as it:
         download = Download(house)
-        with Line(("127.0.0.1", house.port)) as idle:
+        with FtpClient(("127.0.0.1", house.port)) as idle:
             idle.login()
             it.signal(signal.SIGTERM)
             assert idle.reply().startswith("421")
@@ -402,7 +402,7 @@ def test_hundreds_of_virtual_servers_start(house: House) -> None:
     house.file.write_text(text)
     with director(house.file) as it:
         for address in ("127.1.0.1", "127.1.2.100"):
-            with Line((address, house.port)) as line:
+            with FtpClient((address, house.port)) as line:
                 line.login()
         assert it.ask("reload").returncode == 0
         assert it.end() == 0

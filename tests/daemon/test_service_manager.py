@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from tests.directors import COMMAND, cluster_file
-from tests.loopback.house import Line, quiet_port, real_server
+from tests.loopback.running_proxy import FtpClient, quiet_port, real_server
 
 
 def messages(manager: socket.socket, until: str) -> tuple[list[str], list[int]]:
@@ -49,7 +49,7 @@ def test_a_restart_refuses_nobody_who_comes_in_between(tmp_path: Path) -> None:
         first.terminate()
         messages(manager, "STOPPING=1")
         assert first.wait(30) == 0
-        with Line(("127.0.0.1", port)) as early:  # nobody is there to accept it
+        with FtpClient(("127.0.0.1", port)) as early:  # nobody is there to accept it
             # As systemd does: descriptors from 3 on, and whom they are for.
             script = f'exec 3<&{kept[0]}; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"'
             second = subprocess.Popen(

@@ -23,7 +23,7 @@ from ftpdirector.health.probe import probe
 from ftpdirector.health.verdict import ProbeOutcome
 from ftpdirector.model import Endpoint, HealthCheck
 from tests.directors import Director, cluster_file, director, ftpdirector
-from tests.loopback.house import Line, quiet_port, real_server
+from tests.loopback.running_proxy import FtpClient, quiet_port, real_server
 
 CHECK = '[virtual_server.health_check]\ninterval = "1s"\ntimeout = "1s"\nfall = 1\nrise = 1\n'
 _NEW_NETWORK = 0x40000000
@@ -72,7 +72,7 @@ def test_out_of_descriptors_verdicts_stay_and_it_is_said_once_and_counted(tmp_pa
                 assert (said["level"], said["health"]) == ("warning", "up")
                 assert said["reason"] == "connect: too many open files (on the director itself)"
             time.sleep(2.5)  # two probes more
-            with Line(("127.0.0.1", port)) as line:
+            with FtpClient(("127.0.0.1", port)) as line:
                 assert line.reply().startswith("220"), "clients are served meanwhile"
             resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
             it.wait_for("probe_decided_again", number=2)

@@ -17,7 +17,7 @@ import pytest
 from ftpdirector.health.probe import ANONYMOUS, Secret, probe
 from ftpdirector.health.verdict import ProbeOutcome, ProbeResult
 from ftpdirector.model import Endpoint, HealthCheck, ProbeKind, ProxyProtocol
-from tests.loopback.house import Real, real_server
+from tests.loopback.running_proxy import Real, real_server
 
 LOGIN = {"user": "user"}
 SECRET = Secret("secret")

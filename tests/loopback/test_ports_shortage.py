@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -18,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.directors import Director, cluster_file, director
-from tests.loopback.house import Line, quiet_port, reset, wanted_of
-from tests.loopback.house import director as engine
+from tests.loopback.running_proxy import FtpClient, quiet_port, reset, wanted_of
+from tests.loopback.running_proxy import director as engine
 from tests.loopback.test_ports_openings import HERE, QUICK, Door, causes, door, front, says
 
 GREETS = says(b"220 ready\r\n")
@@ -38,8 +37,24 @@ def cpu_s(pid: int) -> float:
 def leave_free(pid: int, number: int) -> None:
     """Let a process open so many descriptors more than it has."""
     highest = max(int(one.name) for one in Path(f"/proc/{pid}/fd").iterdir())
-    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + number, hard))
+    limit_descriptors(pid, highest + 1 + number)
+
+
+def limit_descriptors(pid: int, below: int) -> int:
+    """Set the limit for new descriptors, as the user that the process is: a worker is not root. What it was."""
+    fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines_of(pid, "status"))}
+    (was,) = (int(line.split()[3]) for line in lines_of(pid, "limits") if line.startswith("Max open files"))
+    command = ["prlimit", f"--pid={pid}", f"--nofile={below}:"]
+    if os.geteuid() == 0:
+        user, group = int(fields["Uid"][0]), int(fields["Gid"][0])
+        subprocess.run(command, user=user, group=group, extra_groups=[], check=True, timeout=10)
+    else:
+        subprocess.run(command, check=True, timeout=10)
+    return was
+
+
+def lines_of(pid: int, name: str) -> list[str]:
+    return Path(f"/proc/{pid}/{name}").read_text().splitlines()
 
 
 class Short:
@@ -149,19 +164,18 @@ def test_listener_toward_the_real_server_does_not_turn_in_circles(tmp_path: Path
         port = quiet_port()
         virtual = f'{LIMITS}data_to_server = "active"\npassive_ports = "23000-23999"'
         file = cluster_file(tmp_path / "c.toml", [("alpha", str(HERE), only.endpoint.port)], port=port, virtual=virtual)
-        with director(file) as it, Line(("127.0.0.1", port)).login() as line:
+        with director(file) as it, FtpClient(("127.0.0.1", port)).login() as line:
             (worker,) = it.workers()
             with line.passive() as data:
                 time.sleep(0.2)  # the worker takes the client's connection
-                limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-                resource.prlimit(worker, resource.RLIMIT_NOFILE, (free_below(worker), limits[1]))
+                was = limit_descriptors(worker, free_below(worker))
                 connect_now.set()
                 assert connected.wait(10)
                 time.sleep(0.2)
                 cpu, begun_s = cpu_s(worker), time.monotonic()
                 time.sleep(1)
                 assert (cpu_s(worker) - cpu) / (time.monotonic() - begun_s) < 0.15
-                resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+                limit_descriptors(worker, was)
                 line.say("RETR f")
                 data.settimeout(10)
                 assert data.recv(100) == b"whole"
@@ -204,9 +218,9 @@ def come_and_go() -> None:
             sock.sendall(b"221 bye\r\n")
             sock.close()
 
-    with door(talks) as only, engine(front(only), timing=QUICK) as house:
+    with door(talks) as only, engine(front(only), timing=QUICK) as proxy:
         for number in range(1000):
-            line = Line(house.address, f"127.0.{1 + number // 200}.1")
+            line = FtpClient(proxy.address, f"127.0.{1 + number // 200}.1")
             assert line.reply() == "220 ready", number
             if number % 3 == 2:
                 assert line.ask("QUIT").startswith("221")
@@ -214,8 +228,8 @@ def come_and_go() -> None:
                 reset(line.sock)
             else:
                 line.sock.close()
-        house.no_sessions()
-        assert house.failures == []
+        proxy.no_sessions()
+        assert proxy.failures == []
 
 
 def test_no_ephemeral_port_is_no_failure_of_a_real_server() -> None:
@@ -223,16 +237,16 @@ def test_no_ephemeral_port_is_no_failure_of_a_real_server() -> None:
 
 
 def no_port_left() -> None:
-    with door(GREETS) as only, engine(front(only), timing=QUICK) as house, contextlib.ExitStack() as stack:
+    with door(GREETS) as only, engine(front(only), timing=QUICK) as proxy, contextlib.ExitStack() as stack:
         greetings = []
         for number in range(8):
-            line = stack.enter_context(Line(house.address, f"127.0.0.{number + 2}"))
+            line = stack.enter_context(FtpClient(proxy.address, f"127.0.0.{number + 2}"))
             greetings.append(line.reply()[:3])
         assert greetings.count("220") >= 1
         assert greetings[-1] == "421"
-        assert house.failures == []
-        assert set(causes(house, "d0")) == {"shortage"}
-        lines = [event for _, event, _ in house.log.lines if event == "no_connection_from_this_host"]
+        assert proxy.failures == []
+        assert set(causes(proxy, "d0")) == {"shortage"}
+        lines = [event for _, event, _ in proxy.log.lines if event == "no_connection_from_this_host"]
         assert 1 <= len(lines) <= 4
 
 
@@ -245,17 +259,17 @@ def test_an_ipv6_network_is_one_client() -> None:
 def one_network() -> None:
     with door(GREETS) as only:
         server = front(only, addresses=(ip_address("::1"),), max_sessions_per_client=3)
-        with engine(server, timing=QUICK) as house, contextlib.ExitStack() as stack:
+        with engine(server, timing=QUICK) as proxy, contextlib.ExitStack() as stack:
 
             def greeting(source: str) -> str:
-                return stack.enter_context(Line(house.address, source)).reply()[:3]
+                return stack.enter_context(FtpClient(proxy.address, source)).reply()[:3]
 
             assert [greeting(f"2001:db8:9::{number:x}") for number in range(1, 11)] == ["220"] * 3 + ["421"] * 7
             assert greeting("2001:db8:a::1") == "220", "another network"
             finer = replace(server, client_prefix_ipv6=128)
-            house.do(lambda: house.engine.apply(wanted_of(finer)))
+            proxy.do(lambda: proxy.engine.apply(wanted_of(finer)))
             assert greeting("2001:db8:9::b") == "220", "each address is a client now"
             stack.close()
-            house.no_sessions()
-            house.do(lambda: house.engine.apply(wanted_of(server)))
+            proxy.no_sessions()
+            proxy.do(lambda: proxy.engine.apply(wanted_of(server)))
             assert [greeting(f"2001:db8:9::{number:x}") for number in range(1, 5)] == ["220"] * 3 + ["421"]

@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from ftpdirector.model import DataToServer
-from tests.loopback.house import House, Line, Real, director, read_all, real_server, virtual_server
+from tests.loopback.running_proxy import FtpClient, Real, RunningProxy, director, read_all, real_server, virtual_server
 
 SIZES = (0, 1, 1024, 65535, 65536, 65537, 1_000_000, 5_000_001)
 
@@ -35,16 +35,16 @@ def reals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Real]]:
 
 
 @pytest.fixture(params=["uvloop", "asyncio"], scope="module")
-def house(request: pytest.FixtureRequest, reals: list[Real]) -> Iterator[House]:
+def proxy(request: pytest.FixtureRequest, reals: list[Real]) -> Iterator[RunningProxy]:
     new_loop = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}[request.param]
     server = virtual_server([(real.name, real.endpoint) for real in reals], max_sessions_per_client=0)
-    with director(server, new_loop=new_loop) as house:
-        yield house
+    with director(server, new_loop=new_loop) as proxy:
+        yield proxy
 
 
-def client(house: House, *, passive: bool = True) -> ftplib.FTP:
+def client(proxy: RunningProxy, *, passive: bool = True) -> ftplib.FTP:
     ftp = ftplib.FTP()
-    ftp.connect(*house.address, timeout=10)
+    ftp.connect(*proxy.address, timeout=10)
     ftp.login("user", "secret")
     ftp.set_pasv(passive)
     return ftp
@@ -56,41 +56,41 @@ def get(ftp: ftplib.FTP, name: str, rest: int | None = None) -> bytes:
     return b"".join(parts)
 
 
-def test_sessions_go_to_both_servers_in_turn(house: House) -> None:
+def test_sessions_go_to_both_servers_in_turn(proxy: RunningProxy) -> None:
     who = []
     for _ in range(4):
-        with client(house) as ftp:
+        with client(proxy) as ftp:
             who.append(get(ftp, "who.txt"))
     assert sorted(who) == [b"alpha", b"alpha", b"bravo", b"bravo"]
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("passive", [True, False], ids=["passive", "active"])
-def test_download(house: House, size: int, passive: bool) -> None:
-    with client(house, passive=passive) as ftp:
+def test_download(proxy: RunningProxy, size: int, passive: bool) -> None:
+    with client(proxy, passive=passive) as ftp:
         assert get(ftp, f"{size}.bin") == content(size)
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("passive", [True, False], ids=["passive", "active"])
-def test_upload_and_append(house: House, reals: list[Real], size: int, passive: bool) -> None:
+def test_upload_and_append(proxy: RunningProxy, reals: list[Real], size: int, passive: bool) -> None:
     for real in reals:
         (real.root / "up.bin").unlink(missing_ok=True)
-    with client(house, passive=passive) as ftp:
+    with client(proxy, passive=passive) as ftp:
         assert ftp.storbinary("STOR up.bin", io.BytesIO(content(size))).startswith("226")
         assert ftp.storbinary("APPE up.bin", io.BytesIO(b"tail")).startswith("226")
     stored = [(real.root / "up.bin").read_bytes() for real in reals if (real.root / "up.bin").exists()]
     assert stored == [content(size) + b"tail"]
 
 
-def test_restart(house: House) -> None:
-    with client(house) as ftp:
+def test_restart(proxy: RunningProxy) -> None:
+    with client(proxy) as ftp:
         assert get(ftp, "1000000.bin", rest=999_000) == content(1_000_000)[999_000:]
 
 
 @pytest.mark.parametrize("passive", [True, False], ids=["passive", "active"])
-def test_lists(house: House, passive: bool) -> None:
-    with client(house, passive=passive) as ftp:
+def test_lists(proxy: RunningProxy, passive: bool) -> None:
+    with client(proxy, passive=passive) as ftp:
         assert "1024.bin" in ftp.nlst()
         lines: list[str] = []
         ftp.retrlines("LIST", lines.append)
@@ -98,15 +98,15 @@ def test_lists(house: House, passive: bool) -> None:
         assert "1024.bin" in dict(ftp.mlsd())
 
 
-def test_several_transfers_in_one_session(house: House) -> None:
-    with client(house) as ftp:
+def test_several_transfers_in_one_session(proxy: RunningProxy) -> None:
+    with client(proxy) as ftp:
         for _ in range(3):
             for size in (0, 1024, 1_000_000):
                 assert get(ftp, f"{size}.bin") == content(size)
 
 
-def test_pasv_and_port_by_hand(house: House) -> None:
-    with Line(house.address).login() as line:
+def test_pasv_and_port_by_hand(proxy: RunningProxy) -> None:
+    with FtpClient(proxy.address).login() as line:
         numbers = line.ask("PASV").split("(")[1].split(")")[0].split(",")
         assert ".".join(numbers[:4]) == "127.0.0.1"
         data = socket.create_connection(("127.0.0.1", int(numbers[4]) * 256 + int(numbers[5])))
@@ -119,7 +119,7 @@ def test_pasv_and_port_by_hand(house: House) -> None:
             assert line.ask(f"PORT 127,0,0,1,{port // 256},{port % 256}").startswith("200")
             line.say("RETR 1024.bin")
             data, peer = own.accept()
-            assert peer[1] == house.address[1] - 1, "RFC 959 section 5.2: from the port next to the control port"
+            assert peer[1] == proxy.address[1] - 1, "RFC 959 section 5.2: from the port next to the control port"
             with data:
                 assert read_all(data) == content(1024)
         assert line.reply().startswith(("125", "150"))
@@ -130,7 +130,7 @@ def test_pasv_and_port_by_hand(house: House) -> None:
 @pytest.mark.parametrize("passive", [True, False], ids=["passive", "active"])
 def test_active_toward_the_real_server(reals: list[Real], way: DataToServer, passive: bool) -> None:
     server = virtual_server([(real.name, real.endpoint) for real in reals], data_to_server=way)
-    with director(server) as house, client(house, passive=passive) as ftp:
+    with director(server) as proxy, client(proxy, passive=passive) as ftp:
         for size in (0, 1024, 1_000_000):
             assert get(ftp, f"{size}.bin") == content(size)
         assert ftp.storbinary("STOR active.bin", io.BytesIO(content(65537))).startswith("226")
@@ -143,8 +143,8 @@ def test_address_families_meet(tmp_path: Path, front: str, behind: str, passive:
     with real_server("alpha", tmp_path / "alpha", behind) as alpha:
         (alpha.root / "file.bin").write_bytes(content(100_000))
         with (
-            director(virtual_server([("alpha", alpha.endpoint)], front)) as house,
-            client(house, passive=passive) as ftp,
+            director(virtual_server([("alpha", alpha.endpoint)], front)) as proxy,
+            client(proxy, passive=passive) as ftp,
         ):
             assert get(ftp, "file.bin") == content(100_000)
             assert ftp.storbinary("STOR up.bin", io.BytesIO(content(65537))).startswith("226")

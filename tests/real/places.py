@@ -15,7 +15,7 @@ from lab import realservers
 from lab.realservers import RealServer
 
 from tests.directors import Director, cluster_file, director
-from tests.loopback.house import Line, quiet_port
+from tests.loopback.running_proxy import FtpClient, quiet_port
 
 SIZE = 256 << 20
 """More than all buffers on the way hold, so that the server is still sending when somebody dies."""
@@ -31,8 +31,8 @@ class Place:
     director: Director
     work: Path
 
-    def login(self, port: int = 0) -> Line:
-        line = Line(("127.0.0.1", port or self.port))
+    def login(self, port: int = 0) -> FtpClient:
+        line = FtpClient(("127.0.0.1", port or self.port))
         line.sock.settimeout(60)  # two hundred logins at once are work for a forking server
         assert line.reply().startswith("220")
         reply = line.ask(f"USER {self.real.user}")

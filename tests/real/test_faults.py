@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from lab import realservers
 
-from tests.loopback.house import Line, read_all, reset
+from tests.loopback.running_proxy import FtpClient, read_all, reset
 from tests.real.places import Place, place_of
 
 pytestmark = [
@@ -92,7 +92,7 @@ def test_a_whole_server_killed_is_never_taken_for_complete(place: Place, verb: s
         assert_no_success(line)
 
 
-def assert_no_success(line: Line) -> None:
+def assert_no_success(line: FtpClient) -> None:
     """What the client hears until the director hangs up."""
     with contextlib.suppress(EOFError, ConnectionResetError):
         while True:

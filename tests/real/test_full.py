@@ -19,7 +19,7 @@ import pytest
 from lab import realservers
 
 from tests.directors import Director, cluster_file, director
-from tests.loopback.house import Line, quiet_port
+from tests.loopback.running_proxy import FtpClient, quiet_port
 
 pytestmark = [
     pytest.mark.real,
@@ -94,9 +94,9 @@ def test_a_server_at_its_own_limit_is_full_and_not_down(tmp_path: Path, kind: st
         )
         with director(file) as it:
             it.wait_for("verdict", now="up")
-            lines: list[Line] = []
+            lines: list[FtpClient] = []
             for _ in range(LIMITS[kind] + 1):
-                line = clients.enter_context(Line(("127.0.0.1", port)))
+                line = clients.enter_context(FtpClient(("127.0.0.1", port)))
                 line.sock.settimeout(30)
                 if not line.reply().startswith("220"):
                     break
@@ -113,7 +113,7 @@ def test_a_server_at_its_own_limit_is_full_and_not_down(tmp_path: Path, kind: st
                 line.ask("QUIT")
                 line.sock.close()
             _until_health(it, "up")
-            back = clients.enter_context(Line(("127.0.0.1", port)))
+            back = clients.enter_context(FtpClient(("127.0.0.1", port)))
             back.sock.settimeout(30)
             assert back.reply().startswith("220")
             assert "down" not in [one["now"] for one in it.events if one.get("event") == "verdict"]

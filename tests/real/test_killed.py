@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from lab import realservers
 
-from tests.loopback.house import read_all
+from tests.loopback.running_proxy import read_all
 from tests.real.places import Place, place_of
 
 pytestmark = [

@@ -14,7 +14,7 @@ import pytest
 from lab import realservers
 
 from tests.directors import cluster_file, director
-from tests.loopback.house import quiet_port
+from tests.loopback.running_proxy import quiet_port
 
 REPOSITORY = Path(__file__).parents[2]
 SUITE = REPOSITORY / "build" / "lab" / "pyftpdlib"

@@ -13,7 +13,7 @@ import pytest
 from lab import realservers
 
 from tests.directors import cluster_file, director
-from tests.loopback.house import quiet_port
+from tests.loopback.running_proxy import quiet_port
 
 pytestmark = [
     pytest.mark.real,

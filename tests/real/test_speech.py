@@ -16,7 +16,7 @@ from lab import realservers
 from lab.realservers import KINDS, RealServer
 
 from ftpdirector.model import Endpoint, PortRange
-from tests.loopback.house import House, Line, director, virtual_server
+from tests.loopback.running_proxy import FtpClient, RunningProxy, director, virtual_server
 
 pytestmark = [
     pytest.mark.real,
@@ -28,7 +28,7 @@ TRAP_HOST = "127.0.0.9"
 FILE = b"0123456789" * 100
 
 
-class Talk(Line):
+class Talk(FtpClient):
     """Replies byte for byte, as Latin-1: real servers repeat what they did not understand."""
 
     def reply(self) -> str:
@@ -50,7 +50,7 @@ class Behind:
     """A real server and the director before it."""
 
     real: RealServer
-    house: House
+    house: RunningProxy
 
     def talk(self, *, direct: bool) -> Talk:
         line = Talk((self.real.host, self.real.port) if direct else self.house.address)

@@ -14,7 +14,7 @@ from ftpdirector.verify.data import Mode
 from ftpdirector.verify.modes import disagreements, verify
 from ftpdirector.verify.session import Result, Task
 from tests.health.test_probe import GOOD, scripted
-from tests.loopback.house import real_server
+from tests.loopback.running_proxy import real_server
 
 
 def run(target: Endpoint, modes: list[Mode], **task: Any) -> list[Result]:

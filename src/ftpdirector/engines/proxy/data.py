@@ -9,26 +9,21 @@ was decided or a sender's FIN is answered. What happens is told to an `Observer`
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import select
 import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from ftpdirector.engines.proxy.closing import finish_on_close, reset_on_close
-from ftpdirector.engines.proxy.ports import IP_FREEBIND, NO_DESCRIPTOR_LEFT, Lease, family_of, reset
-from ftpdirector.engines.proxy.readiness import EVERY_EDGE, READABLE
+from ftpdirector.engines.proxy.closing import finish_on_close
+from ftpdirector.engines.proxy.data_end import DataEnd, ServerListener, connect, connect_from
+from ftpdirector.engines.proxy.ports import Lease, family_of
 from ftpdirector.engines.proxy.relay import Flow, Progress
 from ftpdirector.engines.proxy.runtime import Runtime
 from ftpdirector.ftp.actions import Direction, Side
 from ftpdirector.model import Endpoint, IPAddress
 
-IP_BIND_ADDRESS_NO_PORT: Final = 24
-"""linux/in.h: the port is chosen at connect(2), so that ephemeral ports are shared among destinations."""
 _MOVES_A_TURN: Final = 3
 _DISCARD_BYTES: Final = 1 << 16
-_IN_PROGRESS: Final = (0, errno.EINPROGRESS)
 
 
 class Observer(Protocol):
@@ -48,114 +43,6 @@ class Observer(Protocol):
 
     def data_broken(self, side: Side, text: str) -> None:
         """This side's data connection failed in mid-transfer."""
-
-
-class DataEnd:
-    """The data connection on one side, in whatever state."""
-
-    __slots__ = ("connecting", "data", "lease", "listener", "side", "sock")
-
-    def __init__(self, data: DataConnections, side: Side) -> None:
-        """Nothing is open yet."""
-        self.data = data
-        self.side = side
-        self.sock: socket.socket | None = None
-        self.connecting = False
-        self.lease: Lease | None = None
-        self.listener: _ServerListener | None = None
-
-    def ready(self, events: int) -> None:
-        """It connected, failed, or can be read or written."""
-        sock = self.sock
-        if sock is None:
-            return
-        if not self.connecting:
-            self.data.pump(self, events)
-            return
-        try:
-            sock.getpeername()
-        except OSError:
-            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                self._close()
-                self.data.tell_failed(self.side, os.strerror(code))
-            return
-        self.connecting = False
-        self.data.tell_open(self.side)
-
-    def took(self, sock: socket.socket) -> None:
-        """A connection was accepted for this side."""
-        reset_on_close(sock)
-        sock.settimeout(0)
-        self.lease = None
-        self.listener = None
-        self.sock = sock
-        self.data.runtime.readiness.watch(sock.fileno(), EVERY_EDGE, self)
-        self.data.tell_open(self.side)
-
-    def release(self) -> None:
-        """Nobody may connect for this side any more."""
-        if self.lease is not None:
-            self.lease.release()
-            self.lease = None
-        if self.listener is not None:
-            self.listener.close()
-            self.listener = None
-
-    def take(self) -> socket.socket | None:
-        """The socket, no longer watched and no longer ours."""
-        sock, self.sock = self.sock, None
-        self.connecting = False
-        return sock
-
-    def close(self) -> None:
-        """Answer the peer's FIN with ours."""
-        if self.sock is not None:
-            finish_on_close(self.sock)
-            self._close()
-
-    def reset(self) -> None:
-        """RST; a sender whose FIN was answered with FIN alone (`Direction.BOTH`) has heard all there is."""
-        self.release()
-        if self.sock is not None:
-            self._close()
-
-    def _close(self) -> None:
-        sock = self.take()
-        if sock is not None:
-            self.data.runtime.readiness.closing(sock.fileno())
-            sock.close()
-
-
-class _ServerListener:
-    """Waits for one data connection from the real server (active mode toward it)."""
-
-    __slots__ = ("_end", "_peer", "sock")
-
-    def __init__(self, end: DataEnd, sock: socket.socket, peer: str) -> None:
-        self._end = end
-        self._peer = peer
-        self.sock = sock
-        end.data.runtime.readiness.watch(sock.fileno(), READABLE, self)
-
-    def ready(self, events: int) -> None:  # noqa: ARG002  accept tells more
-        try:
-            sock, peer = self.sock.accept()
-        except OSError as error:
-            if error.errno in NO_DESCRIPTOR_LEFT:
-                # The connection stays in the queue: to be told of it again and again would keep a core busy.
-                self._end.data.runtime.readiness.rest(self.sock.fileno(), self)
-            return
-        if peer[0] != self._peer:
-            reset(sock)
-            return
-        self.close()
-        self._end.took(sock)
-
-    def close(self) -> None:
-        if self.sock.fileno() >= 0:
-            self._end.data.runtime.readiness.closing(self.sock.fileno())
-            self.sock.close()
 
 
 class DataConnections:
@@ -196,7 +83,7 @@ class DataConnections:
     def idle(self) -> bool:
         """Whether nothing is open, opening or leased, so that this object need not be kept."""
         ends = (self._client, self._server)
-        return self._direction is None and not any(end.sock or end.lease or end.listener for end in ends)
+        return self._direction is None and not any(end.stream or end.lease or end.listener for end in ends)
 
     def take_moved(self) -> int:
         """Bytes handed over in the transfer that ended; counted from zero again."""
@@ -215,12 +102,12 @@ class DataConnections:
     def connect_to_client(self, peer: Endpoint, source: IPAddress, source_port: int) -> None:
         """Connect from `source_port` where this process may, else from any port."""
         self._client.reset()
-        self._connect(self._client, lambda: _connect_from(peer, source, source_port))
+        self._connect(self._client, lambda: connect_from(peer, source, source_port))
 
     def connect_to_server(self, address: IPAddress, text: str, port: int) -> None:
         """Connect to the real server's data port; `text` is the address once more, as it is written."""
         self._server.reset()
-        self._connect(self._server, lambda: _connect(address, text, port, None, 0))
+        self._connect(self._server, lambda: connect(address, text, port, None, 0))
 
     def listen_for_server(self, local: IPAddress, peer: IPAddress) -> Endpoint:
         """Listen for the real server; where it shall connect to. Raises `OSError` when that is not possible."""
@@ -232,7 +119,7 @@ class DataConnections:
         except OSError:
             sock.close()
             raise
-        self._server.listener = _ServerListener(self._server, sock, str(peer))
+        self._server.listener = ServerListener(self._server, sock, str(peer))
         return Endpoint(local, int(sock.getsockname()[1]))
 
     def start(self, direction: Direction) -> None:
@@ -289,26 +176,24 @@ class DataConnections:
             text = error.strerror or str(error)
             self.runtime.readiness.soon(lambda: self.tell_failed(end.side, text))
             return
-        end.sock = sock
-        end.connecting = True
-        self.runtime.readiness.watch(sock.fileno(), EVERY_EDGE, end)
+        end.connects(sock)
 
     def _join(self) -> None:
         client, server, direction = self._client, self._server, self._direction
-        if self._joined or direction is None or client.sock is None or server.sock is None:
+        if self._joined or direction is None or client.stream is None or server.stream is None:
             return
         if client.connecting or server.connecting:
             return
         self._joined = True
         pipes = self.runtime.pipes
-        down = Flow(server.sock, client.sock, pipes, lambda: self._sender_ended(server))
+        down = Flow(server.stream, client.stream, pipes, lambda: self._sender_ended(server))
         match direction:
             case Direction.DOWNLOAD:
                 self._flows = (down,)
             case Direction.UPLOAD:
-                self._flows = (Flow(client.sock, server.sock, pipes, lambda: self._sender_ended(client)),)
+                self._flows = (Flow(client.stream, server.stream, pipes, lambda: self._sender_ended(client)),)
             case Direction.BOTH:
-                self._flows = (down, Flow(client.sock, server.sock, pipes, lambda: self._sender_ended(client)))
+                self._flows = (down, Flow(client.stream, server.stream, pipes, lambda: self._sender_ended(client)))
         self._move()
 
     def _unjoin(self) -> None:
@@ -323,10 +208,11 @@ class DataConnections:
     def _sender_ended(self, end: DataEnd) -> None:
         """Answer the sender's FIN at once; it may wait for that before it says 226."""
         if self._direction is Direction.BOTH:
-            if end.sock is not None:
-                finish_on_close(end.sock)
+            if end.stream is not None:
+                sock = end.stream.sock
+                finish_on_close(sock)
                 with contextlib.suppress(OSError):
-                    end.sock.shutdown(socket.SHUT_WR)
+                    sock.shutdown(socket.SHUT_WR)
             return
         end.close()
 
@@ -387,12 +273,12 @@ class DataConnections:
 
     def _look_at_receiver(self, end: DataEnd) -> None:
         """The receiver's side had an event that is no invitation to send: broken, closed, or talking out of turn."""
-        sock = end.sock
+        stream = end.stream
         receiving = Side.CLIENT if self._direction is Direction.DOWNLOAD else Side.SERVER
-        if sock is None or self._direction is Direction.BOTH or end.side is not receiving:
+        if stream is None or self._direction is Direction.BOTH or end.side is not receiving:
             return
         try:
-            data = sock.recv(_DISCARD_BYTES)
+            data = stream.recv(_DISCARD_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
@@ -403,34 +289,3 @@ class DataConnections:
             self._break(end.side, "closed early")
         elif data:
             self.runtime.readiness.soon(lambda: self._look_at_receiver(end))
-
-
-def _connect_from(peer: Endpoint, source: IPAddress, source_port: int) -> socket.socket:
-    """A connection on its way; from `source_port` where permitted and free (RFC 959 section 5.2: L-1)."""
-    text = str(peer.address)
-    if source_port > 0:
-        try:
-            return _connect(peer.address, text, peer.port, source, source_port)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EADDRINUSE, errno.EADDRNOTAVAIL):
-                raise
-    return _connect(peer.address, text, peer.port, source, 0)
-
-
-def _connect(address: IPAddress, text: str, port: int, source: IPAddress | None, source_port: int) -> socket.socket:
-    sock = socket.socket(family_of(address), socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    reset_on_close(sock)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if source is not None:
-            sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
-            option = (socket.SOL_SOCKET, socket.SO_REUSEADDR) if source_port else (0, IP_BIND_ADDRESS_NO_PORT)
-            sock.setsockopt(*option, 1)
-            sock.bind((str(source), source_port))
-        code = sock.connect_ex((text, port))
-        if code not in _IN_PROGRESS:
-            raise OSError(code, os.strerror(code))
-    except OSError:
-        sock.close()
-        raise
-    return sock

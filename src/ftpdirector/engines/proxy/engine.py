@@ -1,4 +1,4 @@
-"""The engine: listens on the virtual addresses, admits clients, gives each a real server, and counts.
+"""The engine: gives each client that is admitted a real server, and hears, counts and logs what comes of it.
 
 It follows what is wanted while it runs: new virtual servers listen, vanished ones stop to accept, sessions go on. All
 look-ups are by name, so that a thousand virtual servers cost a session no more than one.

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
+
+from ftpdirector.engines.proxy.stream import Stream
 
 PIPE_BYTES: Final = 1 << 20
 _CHUNK_BYTES: Final = 1 << 16
@@ -90,10 +91,8 @@ class Flow:
 
     __slots__ = ("_held", "_pipe", "_pipes", "_rest", "bytes", "eof", "on_eof", "receiver", "sender", "splicing", "why")
 
-    def __init__(
-        self, sender: socket.socket, receiver: socket.socket, pipes: PipePool, on_eof: Callable[[], None]
-    ) -> None:
-        """Between two sockets that do not block; `on_eof` is called once, as soon as the sender's FIN is seen."""
+    def __init__(self, sender: Stream, receiver: Stream, pipes: PipePool, on_eof: Callable[[], None]) -> None:
+        """Between two streams that do not block; `on_eof` is called once, as soon as the sender's FIN is seen."""
         self.sender = sender
         self.receiver = receiver
         self.on_eof = on_eof
@@ -150,7 +149,7 @@ class Flow:
             self.why = error.strerror or str(error)
             return Progress.RECEIVER_BROKE
         self.bytes += sent
-        self.splicing = size == _CHUNK_BYTES
+        self.splicing = size == _CHUNK_BYTES and self.sender.plain and self.receiver.plain
         if sent < size:
             self._rest = bytes(_chunk_view[sent:size])
             return Progress.WAITS
@@ -177,7 +176,7 @@ class Flow:
                 return self._copy()
         if not self.eof and not self._held:
             try:
-                size = os.splice(self.sender.fileno(), self._pipe.entrance, PIPE_BYTES, flags=_SPLICE_FLAGS)
+                size = os.splice(self.sender.sock.fileno(), self._pipe.entrance, PIPE_BYTES, flags=_SPLICE_FLAGS)
             except BlockingIOError:
                 return Progress.WAITS
             except OSError as error:
@@ -191,7 +190,7 @@ class Flow:
     def _drain(self, pipe: Pipe) -> Progress:
         while self._held:
             try:
-                size = os.splice(pipe.exit, self.receiver.fileno(), self._held, flags=_SPLICE_FLAGS)
+                size = os.splice(pipe.exit, self.receiver.sock.fileno(), self._held, flags=_SPLICE_FLAGS)
             except BlockingIOError:
                 return Progress.WAITS
             except OSError as error:

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from ipaddress import ip_address
 
 from ftpdirector.model import Endpoint
-from tests.loopback.house import read_all, reset
+from tests.loopback.running_proxy import read_all, reset
 
 
 class Death(Enum):
@@ -31,7 +31,7 @@ class Death(Enum):
 
 
 @dataclass
-class Mortal:
+class DyingServer:
     """What the test may set and see."""
 
     endpoint: Endpoint
@@ -48,11 +48,11 @@ class Mortal:
 
 
 @contextlib.contextmanager
-def mortal(host: str = "127.0.0.1") -> Iterator[Mortal]:
+def dying_server(host: str = "127.0.0.1") -> Iterator[DyingServer]:
     """Runs in threads until the end of the block."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, 0), family=family, backlog=200) as listener:
-        state = Mortal(Endpoint(ip_address(host), listener.getsockname()[1]))
+        state = DyingServer(Endpoint(ip_address(host), listener.getsockname()[1]))
         threads: list[threading.Thread] = []
         open_sockets: set[socket.socket] = set()
 
@@ -81,7 +81,7 @@ def mortal(host: str = "127.0.0.1") -> Iterator[Mortal]:
                 thread.join(5)
 
 
-def _session(state: Mortal, sock: socket.socket, host: str) -> None:
+def _session(state: DyingServer, sock: socket.socket, host: str) -> None:
     with contextlib.suppress(OSError), sock, contextlib.closing(_Data(host)) as data:
         if state.greeting is None:
             sock.recv(1)
@@ -131,7 +131,7 @@ _REPLIES = {
 }  # fmt: skip
 
 
-def _answer(state: Mortal, sock: socket.socket, data: _Data, words: list[bytes]) -> bool:
+def _answer(state: DyingServer, sock: socket.socket, data: _Data, words: list[bytes]) -> bool:
     verb = words[0].upper()
     if verb == b"EPSV":
         sock.sendall(b"229 entering (|||%d|)\r\n" % data.announce())
@@ -154,7 +154,7 @@ def _answer(state: Mortal, sock: socket.socket, data: _Data, words: list[bytes])
     return verb != b"QUIT"
 
 
-def _send(state: Mortal, sock: socket.socket, to: socket.socket) -> bool:
+def _send(state: DyingServer, sock: socket.socket, to: socket.socket) -> bool:
     to.sendall(state.part)
     match state.death:
         case Death.NONE:
@@ -181,7 +181,7 @@ def _send(state: Mortal, sock: socket.socket, to: socket.socket) -> bool:
     return False
 
 
-def _store(state: Mortal, sock: socket.socket, come: socket.socket) -> bool:
+def _store(state: DyingServer, sock: socket.socket, come: socket.socket) -> bool:
     with come:
         try:
             if state.death in (Death.RST, Death.FIN):

@@ -116,7 +116,7 @@ def real_server(name: str, root: Path, host: str = "127.0.0.1", **settings: obje
 
 
 @dataclass
-class House:
+class RunningProxy:
     """An engine that runs in a thread."""
 
     engine: ProxyEngine
@@ -182,7 +182,7 @@ def director(
     *servers: VirtualServer,
     timing: Timing = QUICK,
     new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
-) -> Iterator[House]:
+) -> Iterator[RunningProxy]:
     """The engine in front of `servers`; at the end nothing of it may be left, and no bug may stand in its log."""
     loop = new_loop()
     log, transfers, failures = Lines(), [], []
@@ -211,11 +211,11 @@ def director(
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     assert begun.wait(10)
-    house = House(ready[0], loop, log, transfers, failures, Cluster(virtual_servers=servers))
+    proxy = RunningProxy(ready[0], loop, log, transfers, failures, Cluster(virtual_servers=servers))
     try:
-        yield house
+        yield proxy
     finally:
-        house.wait(house.engine.stop())
+        proxy.wait(proxy.engine.stop())
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
@@ -227,7 +227,7 @@ def with_server(server: VirtualServer, **changes: Any) -> VirtualServer:
     return replace(server, **changes)
 
 
-class Line:
+class FtpClient:
     """A client of plain sockets that speaks FTP by hand."""
 
     def __init__(self, address: tuple[str, int], source: str | None = None) -> None:
@@ -235,7 +235,7 @@ class Line:
         self.sock.settimeout(10)
         self._held = b""
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> FtpClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -262,7 +262,7 @@ class Line:
         self.say(text)
         return self.reply()
 
-    def login(self, user: str = "user", password: str = "secret") -> Line:
+    def login(self, user: str = "user", password: str = "secret") -> FtpClient:
         assert self.reply().startswith("220")
         assert self.ask(f"USER {user}").startswith("331")
         assert self.ask(f"PASS {password}").startswith("230")
