@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["ftpdirector.ftp"]):
     from ftpdirector.ftp import session
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests.loopback.house import Line, director, read_all, real_server, virtual_server
+from tests.loopback.running_proxy import FtpClient, director, read_all, real_server, virtual_server
 
 assert session
 
@@ -92,9 +92,9 @@ class Ways:
         self.root = Path(tempfile.mkdtemp(prefix="ftpdirector-fuzz-"))
         self.stack.callback(shutil.rmtree, self.root, ignore_errors=True)
         real = self.stack.enter_context(real_server("alpha", self.root))
-        house = self.stack.enter_context(director(virtual_server([("alpha", real.endpoint)])))
+        proxy = self.stack.enter_context(director(virtual_server([("alpha", real.endpoint)])))
         self.direct = (str(real.endpoint.address), real.endpoint.port)
-        self.through = house.address
+        self.through = proxy.address
 
     def fresh(self) -> None:
         """The same files for each conversation; folders stay, pyftpdlib's process may stand in one of them."""
@@ -120,7 +120,7 @@ def normal(reply: str) -> str:
 def talk(address: tuple[str, int], notes: bytes) -> list[str]:
     """What is heard in the conversation that these bytes stand for."""
     heard: list[str] = []
-    with Line(address).login() as line:
+    with FtpClient(address).login() as line:
         for note in notes[:MOST]:
             if note < 160:
                 heard.append(normal(line.ask(PLAIN[note % len(PLAIN)])))
