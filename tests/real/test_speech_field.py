@@ -470,6 +470,7 @@ def test_a_refusal_says_why_in_the_log() -> None:
     with serving({}) as (proxy, _), FtpClient(proxy.address).login() as line:
         reply = line.ask("MODE B")
         assert reply.startswith("504 Only stream mode (MODE S) is offered here: ")
+        proxy.until(lambda: "command_refused" in proxy.log.events(), "a line in the log")
         [(_, _, values)] = [entry for entry in proxy.log.lines if entry[1] == "command_refused"]
         assert (values["verb"], values["reply"]) == ("MODE", reply)
 
