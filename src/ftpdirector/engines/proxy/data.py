@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from ftpdirector.engines.proxy.closing import finish_on_close
+from ftpdirector.engines.proxy.closing import finish_on_close, unacknowledged
 from ftpdirector.engines.proxy.data_end import DataEnd, ServerListener, connect, connect_from
 from ftpdirector.engines.proxy.ports import Lease, family_of
 from ftpdirector.engines.proxy.relay import Flow, Progress
@@ -81,6 +81,12 @@ class DataConnections:
         if len(self._flows) != 1:
             return None
         return self._side_of(self._flows[0], sends=not self._flows[0].holds)
+
+    @property
+    def left_for_client(self) -> int:
+        """Bytes that the kernel holds for the client: while they become fewer, the client takes what it gets."""
+        stream = self._client.stream
+        return 0 if stream is None or self._client.connecting else unacknowledged(stream.sock)
 
     @property
     def idle(self) -> bool:

@@ -71,6 +71,7 @@ class ProxySession:
         "_data",
         "_due",
         "_grace",
+        "_left",
         "_owner",
         "_paused",
         "_server",
@@ -124,6 +125,7 @@ class ProxySession:
         self.opened_s = self.active_s = runtime.now_s
         self.command_s = 0.0
         self._clocks = SessionClocks(runtime, behind.virtual.timeouts, self._clock_rings)
+        self._left = 0
         self._transfer_s = 0.0
         self._busy = False
         self._paused = False
@@ -180,6 +182,8 @@ class ProxySession:
         self._clocks.tick(now_s)
         if self.ended:
             return
+        if self._data is not None:
+            self._look_at_progress(self._data, now_s)
         quiet_s = now_s - self.active_s
         reply_s = self.behind.virtual.timeouts.reply_s
         if quiet_s >= _SILENCE_S and self.session.may_be_stuck:
@@ -189,6 +193,13 @@ class ProxySession:
         elif quiet_s >= self.behind.virtual.idle_timeout_s and not self._awaits_server():
             self.active_s = now_s
             self.do(self.session.idle_timed_out())
+
+    def _look_at_progress(self, data: DataConnections, now_s: float) -> None:
+        """A slow client may take for minutes what the kernel holds for it: no byte is moved here meanwhile."""
+        left = data.left_for_client
+        if left < self._left:
+            self.active_s = now_s
+        self._left = left
 
     def shut_down(self) -> None:
         """The engine stops: end at once, or after the running transfer."""
