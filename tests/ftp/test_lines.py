@@ -15,6 +15,7 @@ CASES = [
     ("a carriage return inside stays", b"RETR a\r\0b\r\n", [b"RETR a\r\0b"]),
     ("Synch in front of ABOR", b"\xff\xf4\xff\xf2ABOR\r\n", [b"ABOR"]),
     ("Synch whose Data Mark was lost", b"\xff\xf4\xffABOR\r\n", [b"ABOR"]),
+    ("Synch of which urgent data was lost", b"\xf4\xffABOR\r\n\xf2ABOR\r\n", [b"ABOR", b"ABOR"]),
     ("IP alone", b"\xff\xf4STAT\r\n", [b"STAT"]),
     ("a negotiation is skipped with its option", b"\xff\xfd\x06NOOP\r\n", [b"NOOP"]),
     ("a doubled 0xFF is a name's, and stays as on the wire", b"RETR \xff\xffa\r\n", [b"RETR \xff\xffa"]),

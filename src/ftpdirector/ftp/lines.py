@@ -12,6 +12,8 @@ LONGEST_LINE_BYTES: Final = 8192
 IAC: Final = b"\xff"
 _IAC: Final = 0xFF
 _FIRST_TELNET_COMMAND: Final = 0xF0
+_TELNET: Final = b"\xf0"
+"""No verb begins with a byte like this, or a higher one."""
 _FIRST_TELNET_OPTION: Final = 0xFB
 """WILL, WONT, DO, DONT: each is followed by the number of an option (RFC 854)."""
 
@@ -60,7 +62,7 @@ class LineReader:
                 self._skipping = False
             else:
                 line = piece.rstrip(b"\r")
-                lines.append(without_telnet(line) if line[:1] == IAC else line)
+                lines.append(without_telnet(line) if line[:1] >= _TELNET else line)
         if len(rest) > LONGEST_LINE_BYTES:
             self._skipping = True
         self._buffer = b"" if self._skipping else rest
@@ -68,17 +70,21 @@ class LineReader:
 
     @staticmethod
     def _is_plain(data: bytes) -> bool:
-        return 1 < len(data) < LONGEST_LINE_BYTES and data[0] != _IAC
+        return 1 < len(data) < LONGEST_LINE_BYTES and data[0] < _FIRST_TELNET_COMMAND
 
 
 def without_telnet(line: bytes) -> bytes:
     """A line without the Telnet commands that it begins with (RFC 854)."""
     at = 0
     synched = False
-    while line[at : at + 1] == IAC:
-        follower = line[at + 1] if at + 1 < len(line) else 0
-        if follower == _IAC:  # a letter of its own, doubled
-            break
-        synched = synched or follower in _SYNCH
-        at += 1 if follower < _FIRST_TELNET_COMMAND else 3 if follower >= _FIRST_TELNET_OPTION else 2
+    while line[at : at + 1] >= _TELNET:
+        if line[at] != _IAC:  # its IAC was lost, as happens to urgent data
+            command, length = line[at], 1
+        else:
+            command = line[at + 1] if at + 1 < len(line) else 0
+            length = 1 if command < _FIRST_TELNET_COMMAND else 3 if command >= _FIRST_TELNET_OPTION else 2
+            if command == _IAC:  # a letter of its own, doubled
+                break
+        synched = synched or command in _SYNCH
+        at += length
     return Synched(line[at:]) if synched else line[at:]

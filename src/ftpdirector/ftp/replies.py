@@ -115,7 +115,7 @@ class ReplyReader:
                 other = code_of(line)
                 other = 0 if other == code else other
         else:
-            begins = line if line[:1] != IAC else without_telnet(line)
+            begins = line if line[:1] < IAC else without_telnet(line)
             code = code_of(begins)
             if not code:
                 return ReplyLine(line, 0, last=True)
