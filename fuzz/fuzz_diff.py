@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["ftpdirector.ftp"]):
     from ftpdirector.ftp import session
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests.loopback.house import Line, director, read_all, real_server, virtual_server
+from tests.loopback.running_proxy import FtpClient, director, read_all, real_server, virtual_server
 
 assert session
 
@@ -120,7 +120,7 @@ def normal(reply: str) -> str:
 def talk(address: tuple[str, int], notes: bytes) -> list[str]:
     """What is heard in the conversation that these bytes stand for."""
     heard: list[str] = []
-    with Line(address).login() as line:
+    with FtpClient(address).login() as line:
         for note in notes[:MOST]:
             if note < 160:
                 heard.append(normal(line.ask(PLAIN[note % len(PLAIN)])))

@@ -17,7 +17,7 @@ from lab import realservers
 from lab.realservers import KINDS, clear
 
 from ftpdirector.model import Endpoint, PortRange
-from tests.loopback.house import director, read_all, virtual_server
+from tests.loopback.running_proxy import director, read_all, virtual_server
 from tests.real.test_speech import FILE, Behind, Talk
 
 pytestmark = [
