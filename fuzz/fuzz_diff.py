@@ -92,9 +92,9 @@ class Ways:
         self.root = Path(tempfile.mkdtemp(prefix="ftpdirector-fuzz-"))
         self.stack.callback(shutil.rmtree, self.root, ignore_errors=True)
         real = self.stack.enter_context(real_server("alpha", self.root))
-        house = self.stack.enter_context(director(virtual_server([("alpha", real.endpoint)])))
+        proxy = self.stack.enter_context(director(virtual_server([("alpha", real.endpoint)])))
         self.direct = (str(real.endpoint.address), real.endpoint.port)
-        self.through = house.address
+        self.through = proxy.address
 
     def fresh(self) -> None:
         """The same files for each conversation; folders stay, pyftpdlib's process may stand in one of them."""

@@ -205,8 +205,8 @@ def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         (real.root / "nothing").mkdir()
         server = Endpoint(ip_address(real.host), real.port)
         front = virtual_server([("alpha", server)], passive_ports=PortRange(23_000, 23_999))
-        with director(front) as house:
-            yield Behind(real, house)
+        with director(front) as proxy:
+            yield Behind(real, proxy)
 
 
 @pytest.mark.parametrize("passive", [True, False], ids=["passive", "active"])

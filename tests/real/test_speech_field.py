@@ -125,8 +125,8 @@ def serving(
         threading.Thread(target=accept, daemon=True).start()
         endpoint = Endpoint(ip_address("127.0.0.1"), listener.getsockname()[1])
         try:
-            with director(virtual_server([("alpha", endpoint)], timeouts=timeouts or Timeouts(), **settings)) as house:
-                yield house, log
+            with director(virtual_server([("alpha", endpoint)], timeouts=timeouts or Timeouts(), **settings)) as proxy:
+                yield proxy, log
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             for sock in open_sockets:
@@ -149,7 +149,7 @@ def early(talk: Talk, _: str) -> None:
 
 
 def test_a_download_that_the_client_ends_early_stops_nothing() -> None:
-    with serving({"RETR": early}) as (house, _), FtpClient(house.address).login() as line:
+    with serving({"RETR": early}) as (proxy, _), FtpClient(proxy.address).login() as line:
         data = pasv(line)
         line.say("RETR f")
         assert line.reply().startswith("150")
@@ -161,7 +161,7 @@ def test_a_download_that_the_client_ends_early_stops_nothing() -> None:
 
 
 def test_a_line_that_the_server_passes_over_stops_nothing() -> None:
-    with serving({"\tNOOP": lambda *_: None}) as (house, _), FtpClient(house.address).login() as line:
+    with serving({"\tNOOP": lambda *_: None}) as (proxy, _), FtpClient(proxy.address).login() as line:
         line.say("\tNOOP\r\nPWD")
         assert line.reply().startswith("257")
 
@@ -178,8 +178,8 @@ def test_a_slow_client_gets_all_behind_the_servers_226() -> None:
         talk.say("226 done")
 
     with (
-        serving({"RETR": all_at_once}, timeouts, idle_timeout_s=0.5) as (house, _),
-        FtpClient(house.address).login() as line,
+        serving({"RETR": all_at_once}, timeouts, idle_timeout_s=0.5) as (proxy, _),
+        FtpClient(proxy.address).login() as line,
     ):
         with pasv(line) as data:
             data.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -201,8 +201,8 @@ def test_a_client_that_takes_nothing_is_idle_though_the_server_is_done() -> None
                 data.sendall(bytes(1 << 16))
 
     with (
-        serving({"RETR": endless}, idle_timeout_s=0.3) as (house, _),
-        FtpClient(house.address).login() as line,
+        serving({"RETR": endless}, idle_timeout_s=0.3) as (proxy, _),
+        FtpClient(proxy.address).login() as line,
         pasv(line),
     ):
         line.say("RETR f")
@@ -226,7 +226,7 @@ def test_a_server_that_works_is_not_idle(verb: str) -> None:
                 data.sendall(b"late")
         talk.say("226 done")
 
-    with serving({verb: slow}, idle_timeout_s=0.2) as (house, _), FtpClient(house.address).login() as line:
+    with serving({verb: slow}, idle_timeout_s=0.2) as (proxy, _), FtpClient(proxy.address).login() as line:
         if verb == "XSHA256":
             assert line.ask("XSHA256 f") == "250 abc"
             return
@@ -241,14 +241,14 @@ def test_a_server_that_works_is_not_idle(verb: str) -> None:
 
 
 def test_a_login_that_does_not_come_and_a_reply_that_does_not() -> None:
-    with serving({"SLOW": lambda *_: None}, Timeouts(login_s=0.3, reply_s=0.3)) as (house, _):
-        with FtpClient(house.address) as line:
+    with serving({"SLOW": lambda *_: None}, Timeouts(login_s=0.3, reply_s=0.3)) as (proxy, _):
+        with FtpClient(proxy.address) as line:
             assert line.reply().startswith("220")
             assert line.ask("USER ann").startswith("331")
             begun_s = time.monotonic()
             assert line.reply().startswith("421 Login timed out")
             assert time.monotonic() - begun_s < 2
-        with FtpClient(house.address).login() as line:
+        with FtpClient(proxy.address).login() as line:
             time.sleep(0.5)
             assert line.ask("NOOP").startswith("200"), "the clock of the login was stopped"
             assert line.ask("SLOW").startswith("421 ")
@@ -261,7 +261,7 @@ def test_a_clean_end_without_a_byte_and_then_no(verb: str) -> None:
         talk.data().close()
         talk.say("550 No files found")
 
-    with serving({verb: nothing}) as (house, _), FtpClient(house.address).login() as line, pasv(line) as data:
+    with serving({verb: nothing}) as (proxy, _), FtpClient(proxy.address).login() as line, pasv(line) as data:
         line.say(f"{verb} x")
         assert read_all(data) == b""
         assert [line.reply(), line.reply()] == ["150 list", "550 No files found"]
@@ -274,7 +274,7 @@ def test_half_a_file_and_then_no_is_a_reset() -> None:
             data.sendall(b"half")
         talk.say("550 Disk")
 
-    with serving({"RETR": half}) as (house, _), FtpClient(house.address).login() as line, pasv(line) as data:
+    with serving({"RETR": half}) as (proxy, _), FtpClient(proxy.address).login() as line, pasv(line) as data:
         line.say("RETR f")
         with pytest.raises(ConnectionResetError):
             read_all(data)
@@ -287,7 +287,7 @@ def test_a_listing_of_nothing_without_a_data_connection() -> None:
         talk.no_listener()
         talk.say("226 nothing to list")
 
-    with serving({"NLST": none}) as (house, _), FtpClient(house.address).login() as line, pasv(line) as data:
+    with serving({"NLST": none}) as (proxy, _), FtpClient(proxy.address).login() as line, pasv(line) as data:
         line.say("NLST")
         assert [line.reply()[:3], line.reply()] == ["150", "226 nothing to list"]
         assert read_all(data) == b""
@@ -309,8 +309,8 @@ BROKEN_EPSV: dict[str, Hook] = {
 @pytest.mark.parametrize("way", BROKEN_EPSV)
 def test_a_client_that_says_pasv_never_meets_a_broken_epsv(way: str) -> None:
     with (
-        serving({"EPSV": BROKEN_EPSV[way]}) as (house, _),
-        FtpClient(house.address).login() as line,
+        serving({"EPSV": BROKEN_EPSV[way]}) as (proxy, _),
+        FtpClient(proxy.address).login() as line,
         pasv(line) as data,
     ):
         line.say("RETR f")
@@ -319,10 +319,10 @@ def test_a_client_that_says_pasv_never_meets_a_broken_epsv(way: str) -> None:
 
 @pytest.mark.parametrize("way", BROKEN_EPSV)
 def test_a_client_that_says_epsv_is_served_by_pasv(way: str) -> None:
-    with serving({"EPSV": BROKEN_EPSV[way]}, Timeouts(answer_s=0.2)) as (house, log):
+    with serving({"EPSV": BROKEN_EPSV[way]}, Timeouts(answer_s=0.2)) as (proxy, log):
         for number in range(2):
             try:
-                with FtpClient(house.address).login() as line, line.passive() as data:
+                with FtpClient(proxy.address).login() as line, line.passive() as data:
                     line.say("RETR f")
                     assert read_all(data) == CONTENT
             except (AssertionError, EOFError):
@@ -333,7 +333,7 @@ def test_a_client_that_says_epsv_is_served_by_pasv(way: str) -> None:
 
 
 def test_a_client_that_connects_when_it_has_read_150() -> None:
-    with serving({}, Timeouts(early_command_s=0.1)) as (house, _), FtpClient(house.address).login() as line:
+    with serving({}, Timeouts(early_command_s=0.1)) as (proxy, _), FtpClient(proxy.address).login() as line:
         port = line.passive_port()
         assert line.ask("RETR f").startswith("150")
         with socket.create_connection(("127.0.0.1", port), 10) as data:
@@ -355,7 +355,7 @@ def test_a_client_that_never_connects_is_told_and_the_server_is_reset() -> None:
         talk.say("426 cut")
 
     timeouts = Timeouts(early_command_s=0.1, data_connection_s=0.4)
-    with serving({"STOR": store}, timeouts) as (house, _), FtpClient(house.address).login() as line:
+    with serving({"STOR": store}, timeouts) as (proxy, _), FtpClient(proxy.address).login() as line:
         line.passive_port()
         assert [line.ask("STOR f")[:3], line.reply()] == [
             "150", "425 Can't open data connection: nobody connected in time",
@@ -384,8 +384,8 @@ def test_abor_reaches_the_server_as_the_client_sent_it(synch: bool) -> None:
 
     verb = "\xff\xf4\xff\xf2ABOR" if synch else "ABOR"
     with (
-        serving({"RETR": until_told, verb: abor}) as (house, log),
-        FtpClient(house.address).login() as line,
+        serving({"RETR": until_told, verb: abor}) as (proxy, log),
+        FtpClient(proxy.address).login() as line,
         pasv(line),
     ):
         assert line.ask("RETR f").startswith("150")
@@ -398,7 +398,7 @@ def test_names_arrive_byte_for_byte() -> None:
     names = [name.encode("cp1251") for name in ("ярмарка", "дядяф", "пять")] + [
         bytes([0xFF, n]) * 3 for n in range(14, 256)
     ]
-    with serving({"SIZE": lambda talk, _: talk.say("213 1")}) as (house, log), FtpClient(house.address).login() as line:
+    with serving({"SIZE": lambda talk, _: talk.say("213 1")}) as (proxy, log), FtpClient(proxy.address).login() as line:
         for name in names:
             line.sock.sendall(b"SIZE " + name + b"\r\n")
             assert line.reply() == "213 1"
@@ -406,11 +406,11 @@ def test_names_arrive_byte_for_byte() -> None:
 
 
 def test_a_half_closed_client_gets_its_answers() -> None:
-    with serving({}) as (house, _), FtpClient(house.address) as line:
+    with serving({}) as (proxy, _), FtpClient(proxy.address) as line:
         line.sock.sendall(b"USER ann\r\nPASS x\r\nPWD\r\n")
         line.sock.shutdown(socket.SHUT_WR)
         assert [line.reply()[:3] for _ in range(4)] == ["220", "331", "230", "257"]
-        house.no_sessions()
+        proxy.no_sessions()
 
 
 def test_what_is_due_is_said_before_a_session_ends() -> None:
@@ -418,7 +418,7 @@ def test_what_is_due_is_said_before_a_session_ends() -> None:
         talk.sock.sendall(b"221-bye\r\n221 in 5 s")
         talk.sock.shutdown(socket.SHUT_RDWR)
 
-    with serving({"QUIT": unfinished}) as (house, _), FtpClient(house.address).login() as line:
+    with serving({"QUIT": unfinished}) as (proxy, _), FtpClient(proxy.address).login() as line:
         line.say("QUIT")
         assert line.reply() == "221-bye\n221 in 5 s"
         with pytest.raises(EOFError):
@@ -438,7 +438,7 @@ def test_the_final_reply_is_not_late() -> None:
         time.sleep(0.3)
         data.close()
 
-    with serving({"RETR": broken}) as (house, _), FtpClient(house.address).login() as line:
+    with serving({"RETR": broken}) as (proxy, _), FtpClient(proxy.address).login() as line:
         for size in (0, 100, 100_000):
             with pasv(line):
                 line.say(f"RETR {size}")
@@ -447,16 +447,36 @@ def test_the_final_reply_is_not_late() -> None:
                 assert late_s < 0.1, "50 ms, and what a busy machine adds"
 
 
+def test_a_stranger_on_the_data_port_is_told_of() -> None:
+    with serving({}) as (proxy, _), FtpClient(proxy.address).login() as line:
+        port = line.passive_port()
+        line.say("RETR f")
+        with socket.socket() as stranger:
+            stranger.bind(("127.0.0.3", 0))
+            with contextlib.suppress(ConnectionResetError):
+                stranger.connect(("127.0.0.1", port))
+                read_all(stranger)
+        begun_s = time.monotonic()
+        replies = [line.reply()]
+        if replies[-1].startswith("150"):
+            replies.append(line.reply())
+        assert "bad IP connecting, 127.0.0.3 " in replies[-1]
+        assert replies[-1].startswith("425")
+        assert time.monotonic() - begun_s < 5
+        assert line.ask("PWD").startswith("257")
+
+
 def test_a_refusal_says_why_in_the_log() -> None:
-    with serving({}) as (house, _), FtpClient(house.address).login() as line:
+    with serving({}) as (proxy, _), FtpClient(proxy.address).login() as line:
         reply = line.ask("MODE B")
         assert reply.startswith("504 Only stream mode (MODE S) is offered here: ")
-        [(_, _, values)] = [entry for entry in house.log.lines if entry[1] == "command_refused"]
+        proxy.until(lambda: "command_refused" in proxy.log.events(), "a line in the log")
+        [(_, _, values)] = [entry for entry in proxy.log.lines if entry[1] == "command_refused"]
         assert (values["verb"], values["reply"]) == ("MODE", reply)
 
 
 def test_the_transfer_log_has_whole_paths_and_types() -> None:
-    with serving({"CWD": lambda talk, _: talk.say("250 ok")}) as (house, _), FtpClient(house.address).login() as line:
+    with serving({"CWD": lambda talk, _: talk.say("250 ok")}) as (proxy, _), FtpClient(proxy.address).login() as line:
         line.ask("CWD /some where")
         for of_type in ("I", "A"):
             line.ask(f"TYPE {of_type}")
@@ -464,7 +484,7 @@ def test_the_transfer_log_has_whole_paths_and_types() -> None:
                 line.say("RETR f")
                 read_all(data)
                 assert [line.reply()[:3], line.reply()[:3]] == ["150", "226"]
-        house.until(lambda: len(house.transfers) == 2, "two transfers")
-        assert [(record.path, record.binary) for record in house.transfers] == [
+        proxy.until(lambda: len(proxy.transfers) == 2, "two transfers")
+        assert [(record.path, record.binary) for record in proxy.transfers] == [
             ("/some where/f", True), ("/some where/f", False),
         ]  # fmt: skip
