@@ -100,8 +100,11 @@ class TestTheFinalWordNeverComes:
         book = Playbook().client("SYST\r\nPWD").silence().expect(to_server("NOOP")).server(reply)
         book.expect(to_client(reply)).server("200 Zzz").expect(to_server("PWD"))
 
-    def test_neither_the_command_nor_the_fence_is_answered(self) -> None:
-        Playbook().client("\tNOOP\r\nPWD").silence().ran_out(Clock.ANSWER).expect(to_server("PWD"))
+    def test_a_server_that_works_for_long_keeps_replies_in_step(self) -> None:
+        """What is sent meanwhile would get the fence's answer."""
+        book = Playbook().client("XSHA256 f\r\nDELE f").silence().ran_out(Clock.ANSWER).expect()
+        book.ran_out(Clock.ANSWER).expect().server("250 abc").expect(to_client("250 abc"))
+        book.server("215 UNIX").expect(to_server("DELE f")).server("550 No").expect(to_client("550 No"))
 
 
 class TestTheEndOfTheData:
@@ -314,6 +317,27 @@ class TestKeepalive:
         book.data_ended(DOWN).server("226 Done").expect_some(Finish(Side.CLIENT), to_client("226 Done"))
         book.client("NOOP").expect(to_server("NOOP"))
 
+    @pytest.mark.parametrize("stands", [True, False])
+    def test_not_before_150_which_it_would_pass_for(self, stands: bool) -> None:
+        book = Playbook().logged_in()
+        if stands:
+            book.passive().client("RETR f\r\nNOOP\r\nNOOP\r\nPWD\r\nNOOP").expect(to_server("RETR f"), StartRelay(DOWN))
+        else:
+            book.client("EPSV").listening("192.0.2.10:10001").server("229 Ok (|||30001|)").data_open(Side.SERVER)
+            book.client("RETR f\r\nNOOP\r\nNOOP\r\nPWD\r\nNOOP").expect()
+            book.data_open(Side.CLIENT).expect(to_server("RETR f"), StartRelay(DOWN))
+        answer = to_client("200 NOOP command successful.")
+        book.server("150 Go").expect(to_client("150 Go"), answer, answer)
+        book.data_ended(DOWN).server("226 Done").expect_some(to_client("226 Done"), to_server("PWD"))
+
+    def test_behind_a_refusal_it_is_the_servers(self) -> None:
+        book = Playbook().logged_in().passive().client("RETR f\r\nNOOP").server("550 No")
+        book.expect_some(to_client("550 No"), to_server("NOOP"))
+
+    @pytest.mark.parametrize("line", ["STAT\t", "ABOR\t", "ABOR\0", "NOOP\x0b"])
+    def test_what_is_no_clean_verb_overtakes_nothing(self, line: str) -> None:
+        transferring("RETR f").client(line).expect()
+
     def test_not_before_commands_that_wait(self) -> None:
         transferring("RETR f").client("PWD").client("NOOP").expect()
 
@@ -337,6 +361,14 @@ class TestReplies:
     def test_a_long_line_goes_in_pieces(self) -> None:
         book = Playbook().client("SITE X").server("200 " + "x" * 20000)
         assert book.said() == "200 " + "x" * 20000 + "\r\n"
+        book.client("PWD").expect(to_server("PWD"))
+
+    @pytest.mark.parametrize("line", ["FEAT", "SYST"])
+    def test_of_a_very_long_reply_the_last_line_is_said(self, line: str) -> None:
+        book = Playbook().client(line)
+        for _ in range(120):
+            book.server("211-" + "a" * 20000)
+        assert book.server("211 End").said().endswith("\r\n211 End\r\n" if line == "FEAT" else "211 End\r\n")
         book.client("PWD").expect(to_server("PWD"))
 
     def test_a_last_line_of_another_code(self) -> None:

@@ -183,7 +183,7 @@ class Session(PassingSession):
     def _hold(self, line: bytes | None) -> None:
         """Keep a command until those before it are done; some may overtake (RFC 959 section 4.1.3)."""
         if line is not None and len(line) <= 8:
-            word = line.rstrip().upper()
+            word = line.rstrip(b" ").upper()
             if not word or (word == b"ABOR" and self._abort(line)):
                 return
             if not self._queue and self._overtakes(word):
@@ -196,8 +196,9 @@ class Session(PassingSession):
             self._stat_due += 1
             self._actions.append(ToServer(b"STAT\r\n"))
             return True
-        if word == b"NOOP" and self._job in OF_A_TRANSFER and not (transfer is not None and transfer.is_lost):
+        if word == b"NOOP" and transfer is not None and transfer.preliminary and not transfer.is_lost:
             # Clients keep the control connection alive so; few real servers answer before the transfer is over.
+            # Not before 150: the 200 would pass for the reply to the transfer command.
             self._actions.append(ToClient(NOOP_REPLY))
             return True
         return False
@@ -228,10 +229,10 @@ class Session(PassingSession):
             self._refuse("FEAT", 502, "The real server does not answer")
             self._pending.expect(1, Fate.MUTE)
             self._job = Job.TAIL
-        elif self._job is _PASS and self._fenced and self._route is not None:
-            self._actions.append(START_ANSWER)  # its reply has begun
-        elif self._job is Job.FENCE or (self._job is _PASS and self._fenced):
-            self._fenced = False
+        elif self._job is _PASS and self._fenced:
+            # It works, on either command: what is asked next would get the answer to this one.
+            self._actions.append(START_ANSWER)
+        elif self._job is Job.FENCE:
             self._job = _IDLE
 
     def _reply_line(self, line: ReplyLine) -> None:
@@ -285,6 +286,8 @@ class Session(PassingSession):
             self._farewell = True
         if code < 200:
             transfer.began(reply)
+            while self._queue.has_first(b"NOOP") and self._overtakes(b"NOOP"):
+                self._queue.take()
         elif self._stat_due and _answers_stat(transfer, code):
             self._stat_due -= 1
             # A 2xx that is no status would pass for the end of the transfer.
