@@ -300,9 +300,7 @@ class TestWhoWaitsForWhom:
         assert book.remembered[0].startswith("EPSV names a port that does not serve")
 
     def test_abor_ends_it(self) -> None:
-        book = (
-            self.early().server("150 Go").client("ABOR").expect(to_server("ABOR"), Drop(Side.CLIENT), Drop(Side.SERVER))
-        )
+        book = self.early().server("150 Go").client("ABOR").expect(to_server("ABOR"), Drop(Side.CLIENT))
         book.server("426 Cut\r\n226 Ok").expect_some(to_client("426 Cut"), to_client("226 Ok"))
         assert not book.clocks
 
@@ -358,6 +356,17 @@ class TestReplies:
         book = Playbook().client("PASV").listening("192.0.2.10:10001").server("x").expect(to_client("x"))
         book.server(PASV_227).expect_some(SERVER_DATA, DataReady())
 
+    @pytest.mark.parametrize("line", ["XYZ", "HELP", "FEAT"])
+    def test_a_data_port_inside_another_reply_reaches_nobody(self, line: str) -> None:
+        book = Playbook().client(line).server("211-a\r\n227 (10,0,0,1,4,1)\r\n229-x\r\n 227 of text\r\n211 b")
+        assert book.said() == "211-a\r\n 227 of text\r\n211 b\r\n"
+        book.client("PWD").expect(to_server("PWD"))
+
+    def test_nor_as_its_end(self) -> None:
+        book = Playbook().client("XYZ").server("200-a\r\n227 (10,0,0,1,4,1)").expect(to_client("200-a"))
+        assert book.ran_out(Clock.HALF_REPLY).said() == "502 Not offered here; use PASV or EPSV\r\n"
+        book.client("PWD").expect(to_server("PWD"))
+
     def test_a_long_line_goes_in_pieces(self) -> None:
         book = Playbook().client("SITE X").server("200 " + "x" * 20000)
         assert book.said() == "200 " + "x" * 20000 + "\r\n"
@@ -409,6 +418,16 @@ class TestLines:
     def test_answers_that_are_due_reach_a_half_closed_client(self) -> None:
         book = Playbook().client("USER ann\r\nPASS x\r\nPWD").client_lost().expect().server("331 ?").server("230 In")
         book.server('257 "/"').expect_some(to_client('257 "/"'), Close("the client is gone"))
+
+    def test_answers_to_abor_reach_it_too(self) -> None:
+        book = transferring("RETR f").client("ABOR").client_lost().expect().server("426 a")
+        book.expect_some(to_client("426 a"), to_server("NOOP")).server("226 b").expect(to_client("226 b"))
+        book.server("200 Ok").expect_some(Close("the client is gone"))
+
+    def test_what_it_is_not_due_holds_nothing_up(self) -> None:
+        book = Playbook().logged_in().client("EPSV").listening("192.0.2.10:10001").server("229 Ok (|||30001|)")
+        book.data_open(Side.SERVER).client("RETR f").ran_out(Clock.EARLY_COMMAND).client_lost().expect()
+        book.ran_out(Clock.DATA_CONNECTION).expect_some(Close("the client is gone"))
 
     def test_an_idle_client_that_goes_is_gone(self) -> None:
         Playbook().client_lost().expect_some(Close("the client is gone"))

@@ -40,7 +40,7 @@ from ftpdirector.ftp.data_pair import Data
 from ftpdirector.ftp.job import OF_A_TRANSFER, Job
 from ftpdirector.ftp.passing_session import PassingSession
 from ftpdirector.ftp.pending_replies import STATUS_REPLIES, Fate, fence, is_fence
-from ftpdirector.ftp.replies import Reply, ReplyLine, format_reply
+from ftpdirector.ftp.replies import Reply, ReplyLine, code_of, format_reply
 from ftpdirector.ftp.server_data import PASSIVE_REPLIES
 from ftpdirector.ftp.transfer import Transfer
 
@@ -170,14 +170,13 @@ class Session(PassingSession):
         queue = self._queue
         while queue and self._job is _IDLE:
             self._begin(queue.take())
-        if queue:
-            if self._transfer is not None and self._transfer.had_further_word:
-                self._give_transfer_up()
-            if self._job is Job.TAIL:
-                self._job = Job.FENCE
-                self._pending.due += 1
-                self._actions += (START_ANSWER, ToServer(b"NOOP\r\n"))
-        elif self._client_gone and self._job in (_IDLE, Job.TAIL):
+        if queue and self._transfer is not None and self._transfer.had_further_word:
+            self._give_transfer_up()
+        if self._job is Job.TAIL and (queue or (self._client_gone and self._pending.fate is not Fate.MUTE)):
+            self._job = Job.FENCE
+            self._pending.due += 1
+            self._actions += (START_ANSWER, ToServer(b"NOOP\r\n"))
+        elif self._client_gone and not queue and self._job in (_IDLE, Job.TAIL):
             self._end("the client is gone")
 
     def _hold(self, line: bytes | None) -> None:
@@ -243,6 +242,9 @@ class Session(PassingSession):
                 self._actions.append(ToClient(data))  # no reply at all: clients skip it, as directly
             return
         route = self._route or self._job
+        if self._route is not None and self._names_port(line, route):
+            data = b""
+            line = line._replace(data=data)
         self._route = None if last else route
         if route is _PASS and code not in PASSIVE_REPLIES and not (self._fenced and is_fence(self._verb, code)):
             if data:
@@ -253,6 +255,13 @@ class Session(PassingSession):
             reply = self._pending.collect(line)
             if reply is not None:
                 self._replied(reply, route)
+
+    @staticmethod
+    def _names_port(line: ReplyLine, route: Job) -> bool:
+        """Whether a line inside another reply looks like a data port: some clients take any code for the end of one."""
+        if line.code in PASSIVE_REPLIES or route in (Job.SETUP, Job.REOPEN):
+            return False
+        return code_of(line.data) in PASSIVE_REPLIES
 
     def _replied(self, reply: Reply, route: Job) -> None:
         """A reply is whole that the director asked for itself, or must judge."""
