@@ -318,6 +318,8 @@ class DataSession(SessionBase):
         if transfer is None:
             return
         fate = Fate.SAY if transfer.aborted else Fate.FAIL
+        if transfer.aborted:
+            transfer.drop_aborted()
         transfer.end(Outcome.ABORTED if transfer.aborted else Outcome.FAILED, "the real server said nothing final")
         self._transfer_over(owed=1, fate=fate)
 
