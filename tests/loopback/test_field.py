@@ -15,8 +15,6 @@ import pytest
 from ftpdirector.model import Endpoint, Timeouts
 from tests.loopback.running_proxy import IMPATIENT, FtpClient, director, read_all, virtual_server
 
-GREETING = b"220 hi"
-
 
 @dataclass
 class Scripted:
@@ -25,6 +23,7 @@ class Scripted:
     says: dict[bytes, bytes | Callable[[ScriptedSession], None] | None] = field(default_factory=dict)
     heard: list[bytes] = field(default_factory=list)
     port: int = 0
+    greeting: bytes = b"220 hi"
 
 
 class ScriptedSession:
@@ -58,7 +57,7 @@ class ScriptedSession:
 
     def serve(self) -> None:
         """Until the other side goes."""
-        self.say(GREETING)
+        self.say(self.state.greeting)
         with self.sock.makefile("rb") as lines:
             for line in lines:
                 self.state.heard.append(line.rstrip(b"\r\n"))
@@ -120,7 +119,8 @@ def through(server: Scripted, *, idle_timeout_s: float = 60.0, **timeouts: float
     endpoint = Endpoint(ip_address("127.0.0.1"), server.port)
     front = virtual_server([("alpha", endpoint)], idle_timeout_s=idle_timeout_s, timeouts=clocks)
     with director(front) as house, FtpClient(house.address) as line:
-        assert line.reply() == "220 hi"
+        greeting = b"".join(iter(lambda: line.sock.recv(1), b"\n"))
+        assert greeting == server.greeting.splitlines()[0] + b"\r"
         yield line
 
 
@@ -213,6 +213,28 @@ def test_an_empty_listing_that_nobody_connected_for(server: Scripted) -> None:
         assert line.ask("NLST") == "226 nothing to list"
 
 
+def test_a_listing_that_nobody_fetched_is_not_said_to_be_complete(server: Scripted) -> None:
+    def something(session: ScriptedSession) -> None:
+        session.say(b"150 go")
+        with session.data() as data:
+            data.sendall(b"name\r\n")
+        session.say(b"226 done")
+
+    server.says[b"NLST"] = something
+    with through(server, early_command_s=0.1, data_connection_s=0.5) as line:
+        logged_in(line).passive_port()
+        assert line.ask("NLST").startswith("150")
+        assert line.reply().startswith("425")
+        assert line.ask("PWD") == "200 ok"
+
+
+def test_a_greeting_that_ends_in_another_code(server: Scripted) -> None:
+    server.greeting = b"220-hi\r\n230 ready"
+    with through(server) as line:
+        assert line.reply() == "230 ready"
+        assert line.ask("PWD") == "200 ok"
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_an_empty_end_and_a_refusal_come_in_either_order(server: Scripted, number: int) -> None:
     def missing(session: ScriptedSession) -> None:
@@ -264,6 +286,13 @@ def test_noop_in_a_transfer_is_answered_at_once(server: Scripted) -> None:
         assert read_all(data) == b"whole"
         assert line.reply().startswith("226")
     assert b"NOOP" not in server.heard
+
+
+def test_noop_before_150_does_not_pass_for_it(server: Scripted) -> None:
+    with through(server) as line, logged_in(line).passive() as data:
+        line.sock.sendall(b"RETR f\r\nNOOP\r\n")
+        assert [line.reply()[:3] for _ in range(3)] in (["150", "200", "226"], ["150", "226", "200"])
+        assert read_all(data) == b"whole"
 
 
 def test_a_data_port_that_nobody_arranged_never_reaches_the_client(server: Scripted) -> None:
