@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ftplib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -164,3 +169,44 @@ def test_keepalived_can_look_by_itself() -> None:
     assert " probe 198.51.100.11:21 --probe banner --timeout 3s" in text
     assert "FILE_CHECK" not in text
     assert "track_file" not in text
+
+
+def test_output_that_cannot_be_written_is_one_line_and_no_success(file: Path) -> None:
+    for words in (["schema"], ["check", str(file)], ["explain", str(file)], ["--help"], ["--version"]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run([COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            assert done.returncode == 1, words
+            last = "ftpdirector: standard output: No space left on device"
+            assert done.stderr.splitlines()[-1] == last, (words, done.stderr)
+            assert "Traceback" not in done.stderr
+            assert "Exception" not in done.stderr
+            told = subprocess.run([COMMAND, *words, "--nonsense"], stdout=full, stderr=full, check=False)
+            assert told.returncode == 64
+
+
+def test_the_demo_serves_and_ends_though_nobody_reads_what_it_says() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x")
+    os.set_blocking(writer, True)
+    port = quiet_port()
+    words = [COMMAND, "demo", "--port", str(port), "--status-port", "0"]
+    process = subprocess.Popen(words, stdout=writer, stderr=writer)
+    try:
+        end = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(OSError), ftplib.FTP(timeout=5) as ftp:
+                ftp.connect("127.0.0.1", port)
+                ftp.login()
+                break
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        os.close(writer)

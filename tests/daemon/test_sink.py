@@ -109,3 +109,21 @@ def test_a_line_that_was_cut_does_not_run_into_the_next(tmp_path: Path) -> None:
         until(lambda: file.read_bytes().endswith(b"four\n"))
     assert file.read_bytes() == b"one\ntwo\nth\nfour\n"
     assert sink.dropped == 1
+
+
+def test_a_reader_that_stands_still_keeps_no_line_from_the_file_that_comes_next(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    sink = LineSink()
+    sink.use(writer)
+    lines = [f"{number:06d} {'x' * 93}\n".encode() for number in range(1000)]
+    for line in lines:
+        sink.write(line)
+    time.sleep(0.3)  # the pipe holds 64 KiB: the thread waits now
+    assert not sink.flush(0.1)
+    sink.use(os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND))
+    sink.write(b"the last\n")
+    assert sink.flush(10)
+    in_pipe = os.read(reader, 1 << 20)
+    os.close(reader)
+    assert in_pipe + (tmp_path / "log").read_bytes() == b"".join(lines) + b"the last\n"
+    assert sink.dropped == 0

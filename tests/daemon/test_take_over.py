@@ -167,3 +167,27 @@ def test_a_take_over_by_another_cluster_is_refused(house: House, tmp_path: Path)
         assert done.returncode == 1
         assert f"runs {house.file}, not {other}" in done.stderr
         assert {house.who() for _ in range(2)} == {"alpha", "bravo"}
+
+
+def test_a_predecessor_whose_worker_hangs_still_says_what_it_has(house: House) -> None:
+    house.write(top="workers = 2")
+    with director(house.file, "--stop-timeout", "5m") as old:
+        sessions = [house.ftp() for _ in range(4)]
+        old.until(lambda: old.status()["virtual_servers"][0]["sessions"] == 4, "all are counted")
+        hanging = old.workers()[0]
+        with successor(old) as new:
+            new.wait_for("start")
+            os.kill(hanging, signal.SIGSTOP)
+            try:
+                new.wait_for("ready")
+                status = new.status()
+                # It is ended after five seconds, and then its sessions have ended.
+                ended = any(one["event"] == "worker_hangs" for one in old.events)
+                assert status["virtual_servers"][0]["sessions"] == 4 or ended, status["notes"]
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(hanging, signal.SIGCONT)
+            for ftp in sessions:
+                ftp.close()
+            assert old.wait() == 0
+            assert new.end() == 0

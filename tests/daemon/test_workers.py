@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -219,3 +220,73 @@ def test_sessions_are_frozen_by_no_reload(house: House) -> None:
         for _ in range(6):
             turn()
         assert memory_kib() - before < 6 * 40, "less than 1 KiB a session (2.1 KiB when they were frozen)"
+
+
+def test_an_end_that_is_told_before_the_director_serves_waits_for_no_worker(house: House, tmp_path: Path) -> None:
+    house.write(top="workers = 2")
+    it = Director(house.file, tmp_path / "s")
+    loading: list[int] = []
+    try:
+        it.wait_for("start")
+        # Stopped once it is a program of its own: the supervisor itself waits for that moment.
+        it.until(lambda: loading.extend(workers_loading(it)) or loading, "a worker is started")
+        for pid in loading:
+            os.kill(pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        assert it.end() == 0
+        assert time.monotonic() - begin < SOON_S
+        assert it.events[-1]["event"] == "stopped"
+        it.until(lambda: not any(map(is_there, loading)), "no worker is left")
+        assert not (tmp_path / "s").exists()
+    finally:
+        for pid in loading:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        it.process.kill()
+        it.wait()
+        assert it.process.stderr is not None
+        it.process.stderr.close()
+
+
+def workers_loading(it: Director) -> list[int]:
+    return [pid for pid in it.workers() if b"daemon.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_pages_that_are_asked_for_while_a_worker_hangs_share_one_wait(house: House) -> None:
+    port = quiet_port()
+    house.write(top=f'workers = 2\n[status]\nlisten = "127.0.0.1:{port}"')
+    took: list[float] = []
+
+    def get() -> None:
+        begin = time.monotonic()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/status", timeout=30) as answer:
+            answer.read()
+        took.append(time.monotonic() - begin)
+
+    with director(house.file) as it, stopped(it.workers()[0]):
+        readers = [threading.Thread(target=get) for _ in range(12)]
+        for one in readers:
+            one.start()
+        for one in readers:
+            one.join(30)
+        # Two rounds of one second at most; one after the other they took 4.5 s, until the worker was ended.
+        assert len(took) == 12
+        assert max(took) < 3.5, took
+
+
+def test_workers_whose_supervisor_is_killed_while_they_load_say_nothing(house: House, tmp_path: Path) -> None:
+    house.write(top="workers = 2")
+    it = Director(house.file, tmp_path / "s")
+    try:
+        it.until(lambda: len(workers_loading(it)) == 2, "workers are started")
+    finally:
+        it.process.kill()
+        it.wait()  # until the last worker has let go of standard error
+        assert it.process.stderr is not None
+        it.process.stderr.close()
+    assert [line for line in it.text.splitlines() if not line.startswith("{")] == []
+    assert not [one for one in it.events if one["level"] != "info" and one["event"] != "supervisor_gone"]

@@ -41,6 +41,7 @@ LENIENT = [
     ("prose that begins with a number", b"100users\r\n2500 x\r\n020 a\r\n720 a\r\n230 a\r\n", [(230, b"230 a\r\n")]),
     ("a last line with a TAB", b"220-a\r\n220\tb\r\n", [(220, b"220-a\r\n220\tb\r\n")]),
     ("a long line", b"200 " + b"x" * 20000 + b"\r\n", [(200, b"200 " + b"x" * 20000 + b"\r\n")]),
+    ("Telnet in front", b"\xff\xfe\x01500 What\r\n", [(500, b"\xff\xfe\x01500 What\r\n")]),
     ("a long line inside", LONG_INSIDE, [(211, LONG_INSIDE)]),
     ("a long line without a code", b"x" * 40000 + b"\r\n211 .\r\n", [(211, b"211 .\r\n")]),
 ]  # fmt: skip

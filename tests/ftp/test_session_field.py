@@ -315,6 +315,33 @@ class TestWhoWaitsForWhom:
         assert not book.clocks
 
 
+class TestStrangers:
+    """A data connection from another address than the client's, as behind a proxy that splits connections."""
+
+    def passive(self) -> Playbook:
+        book = Playbook().logged_in().client("EPSV").listening("192.0.2.10:10001").server("229 Ok (|||30001|)")
+        return book.data_open(Side.SERVER)
+
+    def came(self, book: Playbook) -> Playbook:
+        return book._after(book.session.stranger_connected("198.18.0.9"))
+
+    @pytest.mark.parametrize("before", [False, True])
+    def test_the_client_is_told_soon_and_why(self, before: bool) -> None:
+        book = self.passive()
+        book = self.came(book).client("RETR f") if before else self.came(book.client("RETR f"))
+        why = "Security: bad IP connecting, 198.18.0.9 is not the address of this session"
+        assert book.ran_out(Clock.STRANGER).said() == f"425 Can't open data connection: {why}\r\n"
+        book.expect_some(Drop(Side.CLIENT), Drop(Side.SERVER)).client("PWD").expect(to_server("PWD"))
+
+    def test_a_client_that_comes_all_the_same_is_served(self) -> None:
+        book = self.came(self.passive().client("RETR f")).data_open(Side.CLIENT)
+        book.expect(to_server("RETR f"), StartRelay(DOWN))
+        assert not book.clocks
+
+    def test_before_a_transfer_nothing_is_said(self) -> None:
+        self.came(self.passive()).expect()
+
+
 class TestKeepalive:
     """FileZilla, lftp and commons-net say NOOP in a transfer."""
 

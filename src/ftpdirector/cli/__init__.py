@@ -6,8 +6,10 @@ keepalived may call it. This module knows no command's work.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Final
 
@@ -36,7 +38,10 @@ def execute(arguments: Sequence[str]) -> int:
     name = next((word for word in arguments if not word.startswith("-")), "")
     command = typer.main.get_command(application((name,) if name in COMMANDS else COMMANDS))
     try:
-        return int(command.main(args=list(arguments), prog_name="ftpdirector", standalone_mode=False) or 0)
+        code = int(command.main(args=list(arguments), prog_name="ftpdirector", standalone_mode=False) or 0)
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] - None when it was closed (`>&-`)
+            sys.stdout.flush()  # what cannot be written is said here, and not by Python when it ends
+        return code
     except typer.TyperException as error:
         hint = f"ftpdirector {name}" if name in COMMANDS else "ftpdirector"
         _complain(f"{error.format_message()}\nsee: {hint} --help")
@@ -48,6 +53,10 @@ def execute(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # whoever read us has gone; Python would complain once more at exit
+        return 1
+    except OSError as error:  # a full disk under standard output
+        _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        _let_go_of_output()
         return 1
 
 
@@ -84,5 +93,14 @@ def _top(
 
 
 def _complain(text: str) -> None:
-    for line in text.split("\n"):
-        print(f"ftpdirector: {shown(line)}", file=sys.stderr)
+    with suppress(OSError):  # standard error is full or gone, too: the exit code says it
+        for line in text.split("\n"):
+            print(f"ftpdirector: {shown(line)}", file=sys.stderr)
+
+
+def _let_go_of_output() -> None:
+    """What is left in the buffer of standard output goes nowhere: Python would complain once more at exit."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)

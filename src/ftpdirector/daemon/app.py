@@ -53,6 +53,9 @@ class App:
         self._started_s = self._clock.now_s()
         self._crew: Crew | None = None
         self._due = asyncio.Event()
+        self._refreshing = asyncio.Lock()
+        self._refreshed_s = 0.0
+        """When the newest answers were asked for, by the loop's clock."""
         self._monitor = Monitor(
             clock=self._clock,
             chance=random.SystemRandom(),
@@ -196,12 +199,22 @@ class App:
         return keys
 
     async def refresh(self) -> None:
-        """Ask those who serve what they count now: a `snapshot` that follows is true of this moment."""
-        async with asyncio.TaskGroup() as group:
-            if self._crew is not None:
-                group.create_task(self._crew.refresh())
-            if self.predecessor is not None:
-                group.create_task(self.predecessor.refresh())
+        """Ask those who serve what they count now: a `snapshot` that follows is true of this moment.
+
+        Those who ask while others wait for an answer share the next one: nobody waits for more than two.
+        """
+        loop = asyncio.get_running_loop()
+        asked_s = loop.time()
+        async with self._refreshing:
+            if self._refreshed_s > asked_s:
+                return
+            begun_s = loop.time()
+            async with asyncio.TaskGroup() as group:
+                if self._crew is not None:
+                    group.create_task(self._crew.refresh())
+                if self.predecessor is not None:
+                    group.create_task(self.predecessor.refresh())
+            self._refreshed_s = begun_s
 
     async def sessions(self) -> list[SessionState]:
         """Every session that is open, those of a predecessor included."""

@@ -18,7 +18,8 @@ from ftpdirector.daemon.control import LONGEST_LINE_BYTES
 from ftpdirector.daemon.snapshot import without_sessions
 from ftpdirector.state import EngineCounters, Histogram, RealServerCounters, SessionState, VirtualServerCounters
 
-_ANSWER_S: Final = 1.0
+_ANSWER_S: Final = 2.5
+"""Longer than it waits itself for a worker that hangs (`workers._ANSWER_S`)."""
 _QUESTIONS_AT_MOST: Final = 100
 _COUNTS: Final = (
     "sessions", "sessions_total", "transfers", "downloads_total", "uploads_total", "download_bytes_total",
@@ -29,12 +30,12 @@ _COUNTS: Final = (
 class Predecessor:
     """Asks it, and remembers what it said last."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        """`connection` is the operator's one, with nothing unread."""
+    def __init__(self, connection: socket.socket, status: Mapping[str, Any] | None) -> None:
+        """`connection` is the operator's one, with nothing unread; `status` what it counted when it handed over."""
         self._connection = connection
         self._writer: asyncio.StreamWriter | None = None
         self._questions: deque[asyncio.Future[dict[str, Any] | None]] = deque()
-        self._counters: EngineCounters | None = None
+        self._counters = counters_of(status) if status is not None else None
         self._is_late = False
         self.ended = asyncio.Event()
 

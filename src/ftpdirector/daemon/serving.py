@@ -35,6 +35,7 @@ from ftpdirector.status.transfer_log import TransferLog
 
 _REPORT_EVERY_S: Final = 1.0
 _FLUSH_S: Final = 1.0
+_KEY_BYTES: Final = 16
 CANNOT_SERVE: Final = 70
 """The exit status of a worker that met a bug (EX_SOFTWARE of sysexits(3)); its log says which."""
 
@@ -206,11 +207,16 @@ def _receive(passed: socket.socket, endpoints: tuple[Endpoint, ...]) -> dict[End
 async def _live(pair: socket.socket, passed: socket.socket, words: list[str]) -> None:
     reader, writer = await asyncio.open_connection(sock=pair)
     messages.say_hello(writer)
-    await writer.drain()
+    try:
+        await writer.drain()
+    except OSError:  # the supervisor ended meanwhile: there is nobody to serve for, and no session
+        sys.exit(CANNOT_SERVE)
     start = Start.read(words)
     set_up_log(json=start.is_json)
     _be_called(f"ftpdirector-w{start.index}")
-    key = passed.recv(16, socket.MSG_WAITALL)  # it was sent before this process was started
+    key = passed.recv(_KEY_BYTES, socket.MSG_WAITALL)
+    if len(key) < _KEY_BYTES:
+        sys.exit(CANNOT_SERVE)  # as above
     counts = SharedCounts.attach(start.counts_fd, key, start.workers)
     # No thread runs yet, not even the log's: what is given up is given up by the calling thread alone.
     uid, _, gid = start.account.partition(":")

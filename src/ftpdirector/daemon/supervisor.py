@@ -77,6 +77,7 @@ class Supervisor:
         self._successor_gone = asyncio.Event()
         self._finish = asyncio.Event()
         self._succeeded = False
+        self._serves = False
 
     async def run_workers(self) -> None:
         """Serve with worker processes until told to end."""
@@ -164,7 +165,9 @@ class Supervisor:
         try:
             if predecessor is None:
                 await self._control.refuse_a_second()
-            await self._app.start(crew, overrides)
+            self._serves = await self._has_started(crew, overrides)
+            if not self._serves:
+                return
             await self._control.listen_beside()
             if self._app.cluster.status_listen:
                 self._status = StatusServer(
@@ -199,8 +202,20 @@ class Supervisor:
                 await self._control.say_farewell(dataclasses.asdict(self._app.snapshot()))
         self._log.info("stopped")
 
+    async def _has_started(self, crew: Crew, overrides: dict[tuple[str, str], Override]) -> bool:
+        """Start; False when it was told to end meanwhile, which waits for no worker that does not come up."""
+        async with asyncio.TaskGroup() as group:
+            starting = group.create_task(self._app.start(crew, overrides))
+            ending = group.create_task(self._end.wait())
+            await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+            ending.cancel()
+            starting.cancel()
+        if starting.cancelled():
+            self._log.info("stopped", reason="told to end before it served")
+        return not starting.cancelled()
+
     async def _stop(self, crew: Crew) -> None:
-        bound_s = self._settings.stop_timeout_s if self._ends < 2 else 0
+        bound_s = self._settings.stop_timeout_s if self._ends < 2 and self._serves else 0
         if not self._succeeded:
             await crew.stop(bound_s)
             return
@@ -248,7 +263,7 @@ class Supervisor:
         with ControlClient(self._settings.socket_path) as client:
             client.must_run(Path(self._app.config_file))
             told, sockets = client.take_over()
-            return Predecessor(client.detach()), told, _by_endpoint(list(sockets.values()))
+            return Predecessor(client.detach(), told.get("status")), told, _by_endpoint(list(sockets.values()))
 
     def _on_successor_gone(self) -> None:
         self._successor_gone.set()
@@ -313,9 +328,10 @@ class Supervisor:
             case "listeners":
                 return {"ok": True, "endpoints": list(self._handed())}, []
             case "hand_over":
+                await app.refresh()  # what the successor says of us until it has asked for the first time
                 fds = [sock.fileno() for sock in self._handed().values()]
                 words = [(*key, override.value) for key, override in app.overrides.items()]
-                return {"ok": True, "overrides": words}, fds
+                return {"ok": True, "overrides": words, "status": dataclasses.asdict(app.snapshot())}, fds
             case "finish":
                 self._finish.set()
                 return {"ok": True}, []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 _LONGEST_REASON = 150
@@ -20,7 +21,8 @@ def main() -> None:
         serving = import_module("ftpdirector.daemon.serving")
     except Exception as error:  # noqa: BLE001 - whatever a half-changed package raises
         reason = f"!{error!r}".encode()[:_LONGEST_REASON]
-        os.write(int(sys.argv[1]), struct.pack("!I", len(reason)) + reason)  # as `messages.say_hello` frames it
+        with suppress(OSError):  # the supervisor has ended
+            os.write(int(sys.argv[1]), struct.pack("!I", len(reason)) + reason)  # as `messages.say_hello` frames it
         sys.exit(1)
     serving.main()
 

@@ -257,9 +257,13 @@ class Workers:
 
     async def _hand_log(self, worker: _Worker) -> None:
         async with worker.turn:
-            messages.write(worker.writer, messages.UseTransferLog(self._log_fd is not None))
-            if self._log_fd is not None:
-                await asyncio.to_thread(_pass, worker.passed, [os.dup(self._log_fd)])
+            try:
+                fds = [os.dup(self._log_fd)] if self._log_fd is not None else []
+            except OSError as error:  # said before a message that it would wait for: the log it has goes on
+                self._log.error("transfer_log_not_handed", worker=worker.index, reason=error.strerror)
+                return
+            messages.write(worker.writer, messages.UseTransferLog(bool(fds)))
+            await asyncio.to_thread(_pass, worker.passed, fds)
 
     async def _first_start(self) -> None:
         for index in range(len(self._workers)):
@@ -398,6 +402,7 @@ class Workers:
             asked[answer] = worker
             messages.write(worker.writer, messages.Ask(number, with_sessions))
         if not asked:
+            self._late = ()
             return []
         done, late = await asyncio.wait(asked, timeout=_ANSWER_S)
         self._late = tuple(sorted(asked[answer].index for answer in late))

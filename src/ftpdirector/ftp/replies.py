@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from ftpdirector.ftp.lines import IAC, without_telnet
+
 LONGEST_LINE_BYTES: Final = 16384
 """What is longer is handed on in pieces."""
 LARGEST_REPLY_BYTES: Final = 1 << 20
@@ -72,7 +74,7 @@ class ReplyReader:
 
     A reply of several lines begins with `nnn-` and ends with a line that begins with the same `nnn` and a space. As
     clients do, a bare `nnn`, and one with a TAB or anything else but a digit behind it, is taken for `nnn ` too, and
-    blank lines between replies are dropped.
+    blank lines between replies are dropped. ProFTPD may say Telnet's DONT in front of a reply.
     """
 
     __slots__ = ("_buffer", "_code", "_end", "_long", "_parts", "doubt", "uncoded")
@@ -146,11 +148,12 @@ class ReplyReader:
                 other = code_of(line)
                 other = 0 if other == code else other
         else:
-            code = code_of(line)
+            begins = line if line[:1] != IAC else without_telnet(line)
+            code = code_of(begins)
             if not code:
                 return ReplyLine(line, 0, last=True)
-            last = line[3:4] != b"-"
-            self._end = line[:3]
+            last = begins[3:4] != b"-"
+            self._end = begins[:3]
         self._code = 0 if last else code
         self.doubt = 0 if last else other
         return ReplyLine(line, code, last, other)

@@ -122,6 +122,9 @@ class Session(PassingSession):
                     self._send_transfer()
             case Clock.DATA_CONNECTION:
                 self._no_data_connection(unread=unread)
+            case Clock.STRANGER:
+                if self._data.client is Data.DUE:
+                    self._no_data_connection(unread=unread)
             case Clock.LATE_END:
                 if self._transfer is not None:
                     stands = self._data.server is Data.OPEN

@@ -126,37 +126,65 @@ class LineSink:
         if self._torn and self._write(b"\n"):
             self._torn = False  # a line was cut: the next one does not begin behind its first half
         left = 0 if self._torn else self._write(b"".join(chunk))
-        lost = 0
+        lost: list[bytes] = []
         for line in chunk:
             if left >= len(line):
                 left -= len(line)
                 continue
             self._torn = self._torn or left > 0
             left = 0
-            lost += 1
+            lost.append(line)
+        if lost and self._next_fd is not None:
+            self._give_back(lost)
+            return
         if lost:
             with self._lock:
-                self._dropped += lost
+                self._dropped += len(lost)
             return
         missing = self._dropped - self._noted
         if missing and self._note is not None:
             self._write(self._note(missing))
             self._noted += missing
 
+    def _give_back(self, lines: list[bytes]) -> None:
+        """They go to the descriptor that comes next: the one before took them no more."""
+        with self._lock:
+            self._lines.extendleft(reversed(lines))
+            self._bytes += sum(map(len, lines))
+
     def _write(self, data: bytes) -> int:
-        """How much of it was written before an error."""
+        """How much of it was written before an error, or before another descriptor was to be used instead."""
         view = memoryview(data)
         while view:
             try:
+                # It is waited for here and not in write(2): a reader that stands still must not keep the thread from a
+                # file that was opened anew. It also serves where somebody else made the descriptor non-blocking.
+                if self._is_stuck():
+                    if self._next_fd is not None:
+                        break
+                    continue
                 view = view[os.write(self._fd, view) :]
             except BlockingIOError:
-                # Somebody else made the shared descriptor non-blocking: this thread may wait all the same.
-                poll = select.poll()
-                poll.register(self._fd, select.POLLOUT)
-                poll.poll(_LOOK_AGAIN_MS)
+                continue
             except OSError:
                 break
         return len(data) - len(view)
+
+    def _is_stuck(self) -> bool:
+        """Whether nothing can be written without waiting; looked at for a second. A file and an error never are."""
+        if self._fd < 0:
+            return False
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        return not poll.poll(_LOOK_AGAIN_MS)
+
+
+def own_output() -> int:
+    """A descriptor of its own for standard output; -1 when there is none."""
+    try:
+        return fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError:
+        return -1
 
 
 def own_standard_error() -> int:

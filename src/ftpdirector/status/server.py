@@ -61,9 +61,9 @@ def make_application(take: TakeSnapshot, refresh: Refresh = _nobody_to_ask) -> S
     def route(path: str, make: Callable[[], Response], ask: Refresh = refresh) -> Route:
         async def answer(request: Request) -> Response:
             del request
+            await ask()
             async with turn:
                 await asyncio.sleep(0)
-                await ask()
                 return make()
 
         return Route(path, answer)

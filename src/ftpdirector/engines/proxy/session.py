@@ -208,6 +208,10 @@ class ProxySession:
             self.behind.failed("shortage" if text in OWN_ERROR_TEXTS else "data_connect")
         self.do(self.session.data_failed(side, text))
 
+    def stranger_connected(self, address: str) -> None:
+        """See `Observer`."""
+        self.do(self.session.stranger_connected(address))
+
     def data_moves(self) -> None:
         """See `Observer`."""
         self.active_s = self.runtime.now_s
@@ -334,7 +338,7 @@ class ProxySession:
             self.behind.failed("data_timeout")
         elif clock is Clock.ANSWER:
             self.behind.failed("answer_timeout")
-        unread = clock is Clock.DATA_CONNECTION and self._data is not None and self._data.has_unread
+        unread = clock in (Clock.DATA_CONNECTION, Clock.STRANGER) and self._data is not None and self._data.has_unread
         self.do(self.session.clock_ran_out(clock, unread=unread))
 
     def _info(self, event: str, **own: object) -> None:
