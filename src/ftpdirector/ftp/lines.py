@@ -77,8 +77,8 @@ def without_telnet(line: bytes) -> bytes:
     synched = False
     while line[at : at + 1] == IAC:
         follower = line[at + 1] if at + 1 < len(line) else 0
-        if follower == _IAC:  # a letter of its own, doubled
-            break
+        if follower == _IAC or (follower < _FIRST_TELNET_COMMAND and not synched):
+            break  # a letter, doubled or not: no real server takes what follows for a verb
         synched = synched or follower in _SYNCH
         at += 1 if follower < _FIRST_TELNET_COMMAND else 3 if follower >= _FIRST_TELNET_OPTION else 2
     return Synched(line[at:]) if synched else line[at:]
