@@ -15,6 +15,8 @@ from ftpdirector.ftp.replies import Reply, ReplyReader
 from ftpdirector.model import Endpoint
 
 _CHUNK_BYTES: Final = 65536
+_AT_ONCE_S: Final = 0.1
+"""Behind a line that looks like the last one, but has another code: is there more to come?"""
 _OF_OTHER_PROTOCOLS: Final = (b"HTTP/", b"SSH-")
 """Other lines without a code may stand before a reply: clients skip them."""
 
@@ -62,7 +64,13 @@ class Conversation:
         self.waiting_for = waiting_for
         assert self._reader is not None  # noqa: S101 - connect() came first
         while not self._ready:
-            data = await self._reader.read(_CHUNK_BYTES)
+            try:
+                async with asyncio.timeout(_AT_ONCE_S if self._replies.doubt else None):
+                    data = await self._reader.read(_CHUNK_BYTES)
+            except TimeoutError:
+                if not self._replies.doubt:
+                    raise
+                return self._replies.settle()
             self._ready.extend(self._replies.feed(data))
             uncoded = self._replies.uncoded
             if uncoded and not self._ready and (not data or uncoded.startswith(_OF_OTHER_PROTOCOLS)):

@@ -23,6 +23,7 @@ CASES = [
     ("a single 0xFF at a name's end", b"RETR a\xff\r\n", [b"RETR a\xff"]),
     ("a name in Windows-1251", "STOR дядярф\n".encode("cp1251"), ["STOR дядярф".encode("cp1251")]),
     ("0xFF before every byte", bytes(b for n in range(256) if n != 10 for b in (97, 255, n)) + b"\n", [WILD]),
+    ("a single 0xFF in front of a verb is no Telnet", b"\xffPASV\r\n", [b"\xffPASV"]),
     ("CR CR LF", b"NOOP\r\r\n", [b"NOOP"]),
     ("a negotiation that the line's end cuts short", b"\xff\xfd\nNOOP\n", [b"", b"NOOP"]),
     ("Telnet's doubled 0xFF is no command", b"\xff\xffPASV\r\n", [b"\xff\xffPASV"]),

@@ -77,6 +77,16 @@ def test_the_last_line_may_have_another_code() -> None:
     assert reader.feed(b"226 ok\r\n") == [(226, b"226 ok\r\n")]
 
 
+def test_a_collected_reply_that_ended_in_another_code() -> None:
+    reader = ReplyReader()
+    assert reader.feed(b"220-a\r\n230 b\r\n") == []
+    assert reader.doubt == 230
+    assert reader.settle() == Reply(220, b"220-a\r\n230 b\r\n")
+    assert reader.feed(b"220-a\r\n230 b\r\nc\r\n") == []
+    assert reader.doubt == 0
+    assert reader.feed(b"220 d\r\n331 e\r\n") == [(220, b"220-a\r\n230 b\r\nc\r\n220 d\r\n"), (331, b"331 e\r\n")]
+
+
 def test_what_stands_behind_the_last_line_end_is_a_line_when_nothing_follows() -> None:
     reader = ReplyReader()
     assert reader.lines(b"221-Bye\r\n221 In 5 s") == [(b"221-Bye\r\n", 221, False, 0)]

@@ -288,6 +288,16 @@ class TestWhoWaitsForWhom:
         book = self.early().server("150 Go").server("226 Done").expect().data_open(Side.CLIENT).data_ended(DOWN)
         book.expect_some(Finish(Side.CLIENT), to_client("226 Done"))
 
+    @pytest.mark.parametrize(("unread", "said"), [(False, "226 Done"), (True, "425 ")])
+    def test_a_listing_of_something_that_nobody_fetched_is_not_said_to_be_complete(
+        self, unread: bool, said: str
+    ) -> None:
+        book = self.early("NLST").server("150 Go").server("226 Done").expect()
+        book.last = book.session.clock_ran_out(Clock.DATA_CONNECTION, unread=unread)
+        assert book.said().startswith(said)
+        assert (Finish(Side.CLIENT) in book.last) is not unread
+        book.client("PWD").expect(to_server("PWD"))
+
     def test_a_refusal_does_not_wait(self) -> None:
         book = self.early().server("550 No").expect_some(Drop(Side.CLIENT), to_client("550 No"))
         assert not book.clocks

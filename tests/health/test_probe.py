@@ -128,6 +128,7 @@ GOOD = {
         ({"PASS": b"530 Anmeldung ung\xfcltig \x1b[31m\r\n"}, b"220 hi\r\n", "login", "DOWN",
          "login of user: 530 Anmeldung ung\\xfcltig \\x1b[31m"),
         ({}, b"HTTP/1.1 400\r\n", "banner", "DOWN", "not FTP: The real server sent what is no FTP reply"),
+        ({}, b"220-hi\r\n230 ready\r\n", "banner", "UP", "greets with 220"),
         ({}, b"120 soon\r\n220 now\r\n", "banner", "UP", "greets with 220"),
         ({}, b"", "banner", "DOWN", "the greeting took longer than 1 s"),
         ({"USER": b""}, b"220 hi\r\n", "login", "DOWN", "the reply to USER user took longer than 1 s"),

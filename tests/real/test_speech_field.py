@@ -32,7 +32,7 @@ class Talk:
     def serve(self) -> None:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.say("220 fake")
+        self.greet()
         with self.sock.makefile("rb") as lines:
             for line in lines:
                 text = line.rstrip(b"\r\n")
@@ -47,6 +47,13 @@ class Talk:
                     own(argument)
                 else:
                     self.say("502 unknown")
+
+    def greet(self) -> None:
+        hook = self.hooks.get("")
+        if hook is not None:
+            hook(self, "")
+        else:
+            self.say("220 fake")
 
     def say(self, text: str) -> None:
         self.sock.sendall(text.encode("latin-1") + b"\r\n")
@@ -343,6 +350,37 @@ def test_a_client_that_connects_when_it_has_read_150() -> None:
         with socket.create_connection(("127.0.0.1", port), 10) as data:
             assert read_all(data) == CONTENT
         assert line.reply().startswith("226")
+
+
+def test_a_listing_that_nobody_fetched_is_not_said_to_be_complete() -> None:
+    def listing(talk: Talk, _: str) -> None:
+        talk.say("150 here")
+        with talk.data() as data:
+            data.sendall(b"name\r\n")
+        talk.say("226 done")
+
+    timeouts = Timeouts(early_command_s=0.1, data_connection_s=0.4)
+    with serving({"NLST": listing}, timeouts) as (proxy, _), FtpClient(proxy.address).login() as line:
+        line.passive_port()
+        assert [line.ask("NLST")[:3], line.reply()[:3]] == ["150", "425"]
+        assert line.ask("PWD").startswith("257")
+
+
+def test_noop_in_front_of_150_does_not_pass_for_it() -> None:
+    with serving({}) as (proxy, _), FtpClient(proxy.address).login() as line, pasv(line) as data:
+        line.sock.sendall(b"RETR f\r\nNOOP\r\n")
+        assert line.reply() == "150 here"
+        assert read_all(data) == CONTENT
+        assert sorted(line.reply()[:3] for _ in range(2)) == ["200", "226"]
+
+
+def test_a_greeting_that_ends_in_another_code() -> None:
+    hooks: dict[str, Hook] = {"": lambda talk, _: talk.say("220-hi\r\n230 ready")}
+    with serving(hooks) as (proxy, _), socket.create_connection(proxy.address, 10) as sock:
+        sock.settimeout(10)
+        sock.sendall(b"PWD\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        assert read_all(sock) == b'220-hi\r\n230 ready\r\n257 "/"\r\n'
 
 
 def test_a_client_that_never_connects_is_told_and_the_server_is_reset() -> None:

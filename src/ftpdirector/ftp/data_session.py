@@ -288,11 +288,11 @@ class DataSession(SessionBase):
         elif transfer is None:
             return
         elif side is Side.CLIENT and not transfer.is_lost:
-            self._nobody_connected(transfer, text)
+            self._nobody_connected(transfer, text, unread=True)  # it would have been taken
         elif transfer.data_broken(side, text, empty=True):
             self._transfer_over()
 
-    def _no_data_connection(self) -> None:
+    def _no_data_connection(self, *, unread: bool) -> None:
         """Nobody connected in time."""
         client_is_due = self._data.client is not Data.OPEN
         if client_is_due and self._data.stranger:
@@ -304,12 +304,12 @@ class DataSession(SessionBase):
         if self._job is Job.WAIT:
             self._refuse_transfer(no_data(text))
         elif self._transfer is not None and not self._data.both_stand and not self._transfer.is_lost:
-            self._nobody_connected(self._transfer, text)
+            self._nobody_connected(self._transfer, text, unread=unread)
 
-    def _nobody_connected(self, transfer: Transfer, text: str) -> None:
+    def _nobody_connected(self, transfer: Transfer, text: str, *, unread: bool) -> None:
         """The real server has the command: what it says of it is not for the client any more."""
         owed = transfer.final is None
-        transfer.nobody_connected(text)
+        transfer.nobody_connected(text, unread=unread)
         self._transfer_over(owed=owed, fate=Fate.MUTE)
 
     def _give_transfer_up(self) -> None:

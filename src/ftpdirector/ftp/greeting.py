@@ -43,7 +43,11 @@ class Greeting:
         if len(self.data) > LARGEST_REPLY_BYTES:
             self.reason = "the greeting does not end"
             return Welcome.REFUSED
-        for reply in self._replies.feed(data):
+        replies = self._replies.feed(data)
+        if 200 <= self._replies.doubt < 300:
+            # `220-` ... `230 `: clients take it for the end. If it is not, the rest is passed on like all that follows.
+            replies.append(self._replies.settle())
+        for reply in replies:
             if reply.code == FULL_CODE:
                 self.reason = reply.text
                 return Welcome.FULL

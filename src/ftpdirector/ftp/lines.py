@@ -82,9 +82,9 @@ def without_telnet(line: bytes) -> bytes:
             command, length = line[at], 1
         else:
             command = line[at + 1] if at + 1 < len(line) else 0
+            if command == _IAC or (command < _FIRST_TELNET_COMMAND and not synched):
+                break  # a letter, doubled or not: no real server takes what follows for a verb
             length = 1 if command < _FIRST_TELNET_COMMAND else 3 if command >= _FIRST_TELNET_OPTION else 2
-            if command == _IAC:  # a letter of its own, doubled
-                break
         synched = synched or command in _SYNCH
         at += length
     return Synched(line[at:]) if synched else line[at:]

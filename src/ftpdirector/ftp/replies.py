@@ -77,12 +77,14 @@ class ReplyReader:
     blank lines between replies are dropped. ProFTPD may say Telnet's DONT in front of a reply.
     """
 
-    __slots__ = ("_buffer", "_code", "_end", "_long", "_parts", "uncoded")
+    __slots__ = ("_buffer", "_code", "_end", "_long", "_parts", "doubt", "uncoded")
 
     def __init__(self) -> None:
         """Start between two replies."""
         self.uncoded = b""
         """The first line without a code that `feed` left out."""
+        self.doubt = 0
+        """The last line has this code, and its reply began with another one: if nothing follows, it was the end."""
         self._buffer = b""
         self._code = 0
         self._end = b""
@@ -125,7 +127,13 @@ class ReplyReader:
 
     def end_here(self) -> None:
         """The line that had another code was the last of its reply, after all."""
-        self._code = 0
+        self._code = self.doubt = 0
+
+    def settle(self) -> Reply:
+        """Nothing followed `doubt`: its reply ends there; of codes of one kind the first counts."""
+        code = self._code if self._code // 100 == self.doubt // 100 else self.doubt
+        self.end_here()
+        return Reply(code, b"".join(self._parts.take()))
 
     def flush(self) -> list[ReplyLine]:
         """The stream has ended: what stands behind the last line end, as a line."""
@@ -147,6 +155,7 @@ class ReplyReader:
             last = begins[3:4] != b"-"
             self._end = begins[:3]
         self._code = 0 if last else code
+        self.doubt = 0 if last else other
         return ReplyLine(line, code, last, other)
 
 

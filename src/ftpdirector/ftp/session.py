@@ -109,8 +109,8 @@ class Session(PassingSession):
         self._end("the real server is gone", say="Service not available, the real server closed the connection")
         return self._take()
 
-    def clock_ran_out(self, clock: Clock) -> list[Action]:
-        """The time of `StartClock` is over."""
+    def clock_ran_out(self, clock: Clock, *, unread: bool = False) -> list[Action]:
+        """The time of `StartClock` is over; `unread`: the real server sent data that nobody has taken."""
         match clock:
             case Clock.LOGIN:
                 if not self._login.is_done:
@@ -121,10 +121,10 @@ class Session(PassingSession):
                 if self._job is Job.WAIT and self._data.server is not Data.FAILED:
                     self._send_transfer()
             case Clock.DATA_CONNECTION:
-                self._no_data_connection()
+                self._no_data_connection(unread=unread)
             case Clock.STRANGER:
                 if self._data.client is Data.DUE:
-                    self._no_data_connection()
+                    self._no_data_connection(unread=unread)
             case Clock.LATE_END:
                 if self._transfer is not None:
                     stands = self._data.server is Data.OPEN

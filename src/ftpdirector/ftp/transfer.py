@@ -176,9 +176,9 @@ class Transfer:
         self._broken = self._broken or "the data did not end"
         return self._end_late(final)
 
-    def nobody_connected(self, text: str) -> bool:
-        """A data connection never stood: 425, whatever the real server says later."""
-        if self.final is not None and self._is_listing and 200 <= self.final.code < 300:
+    def nobody_connected(self, text: str, *, unread: bool) -> bool:
+        """A data connection never stood: 425, whatever the real server says later; but a listing may be empty."""
+        if self.final is not None and self._is_listing and 200 <= self.final.code < 300 and not unread:
             return self._complete(self.final)
         self._drop()
         self._actions.append(ToClient(format_reply(425, f"Can't open data connection: {text}")))

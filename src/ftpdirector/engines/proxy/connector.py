@@ -147,6 +147,9 @@ class _Attempt:
         except ProtocolError as error:
             self._connector.failed(self, "greeting", str(error))
             return
+        if 200 <= self._reader.doubt < 300:
+            # `220-` ... `230 `: clients take it for the end. If it is not, the rest is passed on like all that follows.
+            replies.append(self._reader.settle())
         for reply in replies:
             if 200 <= reply.code < 300:
                 self._connector.greeted(self, self._greeting)

@@ -76,6 +76,17 @@ class DataConnections:
         return not self._moved and not any(flow.bytes for flow in self._flows)
 
     @property
+    def has_unread(self) -> bool:
+        """Whether the real server sent data while nobody was there to take it."""
+        stream = self._server.stream
+        if stream is None or self._server.connecting:
+            return False
+        try:
+            return bool(stream.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
+
+    @property
     def owing(self) -> Side | None:
         """Whose turn it is while bytes flow: the receiver's while it does not take what is there, else the sender's."""
         if len(self._flows) != 1:

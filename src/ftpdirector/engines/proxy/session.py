@@ -349,7 +349,8 @@ class ProxySession:
             self.behind.failed("data_timeout")
         elif clock is Clock.ANSWER:
             self.behind.failed("answer_timeout")
-        self.do(self.session.clock_ran_out(clock))
+        unread = clock in (Clock.DATA_CONNECTION, Clock.STRANGER) and self._data is not None and self._data.has_unread
+        self.do(self.session.clock_ran_out(clock, unread=unread))
 
     def _info(self, event: str, **own: object) -> None:
         """What one client can cause as often as it likes is bounded in the log."""
