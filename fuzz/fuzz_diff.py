@@ -5,9 +5,9 @@
 Compared are the codes of all replies, every transferred byte, the words of PWD, SIZE and MDTM, and the files that lie
 there afterwards. Not compared is what the director answers itself and says so (docs/reference/compatibility.md):
 its wording, refused verbs (5xx) and a transfer that nobody announced (425), both asked of the director alone, which 5xx
-a malformed announcement gets, and an empty line (silence). The servers are those of the distribution where lab/install.sh has unpacked them, else
-pyftpdlib alone. The seed is printed; with it, the run is the same again. It exits 1 when there is a difference that
-comes again when the conversation is repeated.
+a malformed announcement gets, and an empty line (silence). The servers are those of the distribution where
+lab/install.sh has unpacked them, else pyftpdlib alone. The seed is printed; with it, the run is the same again. It
+exits 1 when there is a difference that comes again when the conversation is repeated.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Side:
         return code if self.through_director and code[0] not in "45" else "malformed"
 
     def bare(self, step: Step) -> object:
-        """Asked of the director alone: servers connect to port 20, wait for minutes or keep an old PORT, each its way."""
+        """Asked of the director alone: servers wait for minutes, connect to port 20, or keep an old PORT."""
         codes = ["425"]
         if self.through_director:
             self._say(step.said[0])
