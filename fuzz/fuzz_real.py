@@ -1,6 +1,6 @@
 """The same random conversation with a real server and through the director: what a client gets must be the same.
 
-    python fuzz/fuzz_diff.py diff [-max_total_time=60] [-seed=7] [-runs=100]
+    python fuzz/fuzz_real.py real [-max_total_time=60] [-seed=7] [-runs=100]
 
 Compared are the codes of all replies, every transferred byte, the words of PWD, SIZE and MDTM, and the files that lie
 there afterwards. Not compared is what the director answers itself and says so (docs/reference/compatibility.md):
@@ -309,14 +309,14 @@ def place_of(kind: str, work: Path) -> Iterator[Place]:
             yield Place(real, port)
 
 
-def diff(seed: int, seconds: float, runs: int) -> int:
+def real(seed: int, seconds: float, runs: int) -> int:
     """The exit code."""
     chance = random.Random(seed)
     kinds = ("pyftpdlib",) if realservers.missing() else realservers.KINDS
     end = time.monotonic() + seconds
     done = again = 0
     found: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="ftpdirector-diff-") as made, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="ftpdirector-real-") as made, contextlib.ExitStack() as stack:
         Path(made).chmod(0o755)
         places = [stack.enter_context(place_of(kind, Path(made) / kind)) for kind in kinds]
         while time.monotonic() < end and done < runs and len(found) < MOST_FOUND:
@@ -335,14 +335,14 @@ def diff(seed: int, seconds: float, runs: int) -> int:
 
 
 TARGETS: dict[str, Callable[[int, float, int], int]] = {
-    "diff": diff,
+    "real": real,
 }
 
 
 def main() -> int:
     """As libFuzzer's targets are called: the options that it knows and this has no use for are left alone."""
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
-        sys.exit(f"usage: fuzz_diff.py {'|'.join(TARGETS)} [-max_total_time=60] [-seed=7] [-runs=100]")
+        sys.exit(f"usage: fuzz_real.py {'|'.join(TARGETS)} [-max_total_time=60] [-seed=7] [-runs=100]")
     options = dict(one[1:].split("=", 1) for one in sys.argv[2:] if one.startswith("-") and "=" in one)
     seed = int(options.get("seed", random.randrange(1 << 31)))
     print(f"seed {seed}", flush=True)
