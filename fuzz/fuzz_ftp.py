@@ -16,6 +16,7 @@ import atheris
 with atheris.instrument_imports(include=["ftpdirector"]):
     from ftpdirector.errors import ProtocolError
     from ftpdirector.ftp import commands, endpoints
+    from ftpdirector.ftp.capabilities import PLAIN
     from ftpdirector.ftp.lines import LineReader
     from ftpdirector.ftp.replies import Reply, ReplyReader
     from ftpdirector.testing.playbook import Playbook
@@ -50,7 +51,7 @@ def _replies(segments: list[bytes]) -> tuple[list[Reply], bool]:
 
 def parsers(data: bytes) -> None:
     """Commands, features, addresses and ports; what was read is written and read again."""
-    commands.edit_features(data)
+    PLAIN.edit_features(data)
     commands.printable(data)
     with contextlib.suppress(ProtocolError):
         commands.parse_command(data)

@@ -478,20 +478,30 @@ class TestAbor:
     def aborting(self) -> Playbook:
         return retrieving().client("ABOR")
 
-    def test_it_goes_at_once_as_it_came_and_both_data_connections_go(self) -> None:
-        self.aborting().expect(to_server("ABOR"), Drop(Side.CLIENT), Drop(Side.SERVER))
+    def test_it_goes_at_once_as_it_came_and_the_reset_does_not_overtake_it(self) -> None:
+        book = self.aborting().expect(to_server("ABOR"), Drop(Side.CLIENT))
+        book.ran_out(Clock.LATE_END).expect(Drop(Side.SERVER))
+        book.server("426 a").server("226 b").client("NOOP").expect(to_server("NOOP"))
+
+    def test_in_an_upload_that_is_at_its_end_nothing_is_reset(self) -> None:
+        book = storing().data_ended(Direction.UPLOAD).client("ABOR").expect(to_server("ABOR"), Drop(Side.CLIENT))
+        assert not book.clocks
+        assert Drop(Side.SERVER) not in book.server("226 Done").last
 
     def test_behind_a_synch_it_goes_on_as_a_synch(self) -> None:
         book = retrieving()
         book.last = book.session.client_bytes(b"\xff\xf4\xff\xf2ABOR\r\n")
-        book.expect(
-            ToServer(b"\xff\xf4\xff", urgent=True), ToServer(b"\xf2ABOR\r\n"), Drop(Side.CLIENT), Drop(Side.SERVER)
-        )
+        book.expect_some(ToServer(b"\xff\xf4\xff", urgent=True), ToServer(b"\xf2ABOR\r\n"), Drop(Side.CLIENT))
 
     @pytest.mark.parametrize(("first", "second"), [("426", "226"), ("426", "225"), ("226", "225"), ("226", "226")])
     def test_two_replies_in_their_order(self, first: str, second: str) -> None:
         book = self.aborting().server(f"{first} a")
-        book.expect(to_client(f"{first} a"), ended("RETR", "f", Direction.DOWNLOAD, Outcome.ABORTED, f"{first} a"))
+        book.expect(
+            Drop(Side.SERVER),
+            to_client(f"{first} a"),
+            ended("RETR", "f", Direction.DOWNLOAD, Outcome.ABORTED, f"{first} a"),
+        )
+        assert not book.clocks
         book.server(f"{second} b").expect(to_client(f"{second} b"))
         book.client("NOOP").expect(to_server("NOOP")).server("200 Ok").expect(to_client("200 Ok"))
 

@@ -100,8 +100,11 @@ class TestTheFinalWordNeverComes:
         book = Playbook().client("SYST\r\nPWD").silence().expect(to_server("NOOP")).server(reply)
         book.expect(to_client(reply)).server("200 Zzz").expect(to_server("PWD"))
 
-    def test_neither_the_command_nor_the_fence_is_answered(self) -> None:
-        Playbook().client("\tNOOP\r\nPWD").silence().ran_out(Clock.ANSWER).expect(to_server("PWD"))
+    def test_a_server_that_works_for_long_keeps_replies_in_step(self) -> None:
+        """What is sent meanwhile would get the fence's answer."""
+        book = Playbook().client("XSHA256 f\r\nDELE f").silence().ran_out(Clock.ANSWER).expect()
+        book.ran_out(Clock.ANSWER).expect().server("250 abc").expect(to_client("250 abc"))
+        book.server("215 UNIX").expect(to_server("DELE f")).server("550 No").expect(to_client("550 No"))
 
 
 class TestTheEndOfTheData:
@@ -297,11 +300,36 @@ class TestWhoWaitsForWhom:
         assert book.remembered[0].startswith("EPSV names a port that does not serve")
 
     def test_abor_ends_it(self) -> None:
-        book = (
-            self.early().server("150 Go").client("ABOR").expect(to_server("ABOR"), Drop(Side.CLIENT), Drop(Side.SERVER))
-        )
+        book = self.early().server("150 Go").client("ABOR").expect(to_server("ABOR"), Drop(Side.CLIENT))
         book.server("426 Cut\r\n226 Ok").expect_some(to_client("426 Cut"), to_client("226 Ok"))
         assert not book.clocks
+
+
+class TestStrangers:
+    """A data connection from another address than the client's, as behind a proxy that splits connections."""
+
+    def passive(self) -> Playbook:
+        book = Playbook().logged_in().client("EPSV").listening("192.0.2.10:10001").server("229 Ok (|||30001|)")
+        return book.data_open(Side.SERVER)
+
+    def came(self, book: Playbook) -> Playbook:
+        return book._after(book.session.stranger_connected("198.18.0.9"))
+
+    @pytest.mark.parametrize("before", [False, True])
+    def test_the_client_is_told_soon_and_why(self, before: bool) -> None:
+        book = self.passive()
+        book = self.came(book).client("RETR f") if before else self.came(book.client("RETR f"))
+        why = "Security: bad IP connecting, 198.18.0.9 is not the address of this session"
+        assert book.ran_out(Clock.STRANGER).said() == f"425 Can't open data connection: {why}\r\n"
+        book.expect_some(Drop(Side.CLIENT), Drop(Side.SERVER)).client("PWD").expect(to_server("PWD"))
+
+    def test_a_client_that_comes_all_the_same_is_served(self) -> None:
+        book = self.came(self.passive().client("RETR f")).data_open(Side.CLIENT)
+        book.expect(to_server("RETR f"), StartRelay(DOWN))
+        assert not book.clocks
+
+    def test_before_a_transfer_nothing_is_said(self) -> None:
+        self.came(self.passive()).expect()
 
 
 class TestKeepalive:
@@ -313,6 +341,27 @@ class TestKeepalive:
             book.client("NOOP").expect(to_client("200 NOOP command successful."))
         book.data_ended(DOWN).server("226 Done").expect_some(Finish(Side.CLIENT), to_client("226 Done"))
         book.client("NOOP").expect(to_server("NOOP"))
+
+    @pytest.mark.parametrize("stands", [True, False])
+    def test_not_before_150_which_it_would_pass_for(self, stands: bool) -> None:
+        book = Playbook().logged_in()
+        if stands:
+            book.passive().client("RETR f\r\nNOOP\r\nNOOP\r\nPWD\r\nNOOP").expect(to_server("RETR f"), StartRelay(DOWN))
+        else:
+            book.client("EPSV").listening("192.0.2.10:10001").server("229 Ok (|||30001|)").data_open(Side.SERVER)
+            book.client("RETR f\r\nNOOP\r\nNOOP\r\nPWD\r\nNOOP").expect()
+            book.data_open(Side.CLIENT).expect(to_server("RETR f"), StartRelay(DOWN))
+        answer = to_client("200 NOOP command successful.")
+        book.server("150 Go").expect(to_client("150 Go"), answer, answer)
+        book.data_ended(DOWN).server("226 Done").expect_some(to_client("226 Done"), to_server("PWD"))
+
+    def test_behind_a_refusal_it_is_the_servers(self) -> None:
+        book = Playbook().logged_in().passive().client("RETR f\r\nNOOP").server("550 No")
+        book.expect_some(to_client("550 No"), to_server("NOOP"))
+
+    @pytest.mark.parametrize("line", ["STAT\t", "ABOR\t", "ABOR\0", "NOOP\x0b"])
+    def test_what_is_no_clean_verb_overtakes_nothing(self, line: str) -> None:
+        transferring("RETR f").client(line).expect()
 
     def test_not_before_commands_that_wait(self) -> None:
         transferring("RETR f").client("PWD").client("NOOP").expect()
@@ -334,9 +383,28 @@ class TestReplies:
         book = Playbook().client("PASV").listening("192.0.2.10:10001").server("x").expect(to_client("x"))
         book.server(PASV_227).expect_some(SERVER_DATA, DataReady())
 
+    @pytest.mark.parametrize("line", ["XYZ", "HELP", "FEAT"])
+    def test_a_data_port_inside_another_reply_reaches_nobody(self, line: str) -> None:
+        book = Playbook().client(line).server("211-a\r\n227 (10,0,0,1,4,1)\r\n229-x\r\n 227 of text\r\n211 b")
+        assert book.said() == "211-a\r\n 227 of text\r\n211 b\r\n"
+        book.client("PWD").expect(to_server("PWD"))
+
+    def test_nor_as_its_end(self) -> None:
+        book = Playbook().client("XYZ").server("200-a\r\n227 (10,0,0,1,4,1)").expect(to_client("200-a"))
+        assert book.ran_out(Clock.HALF_REPLY).said() == "502 Not offered here; use PASV or EPSV\r\n"
+        book.client("PWD").expect(to_server("PWD"))
+
     def test_a_long_line_goes_in_pieces(self) -> None:
         book = Playbook().client("SITE X").server("200 " + "x" * 20000)
         assert book.said() == "200 " + "x" * 20000 + "\r\n"
+        book.client("PWD").expect(to_server("PWD"))
+
+    @pytest.mark.parametrize("line", ["FEAT", "SYST"])
+    def test_of_a_very_long_reply_the_last_line_is_said(self, line: str) -> None:
+        book = Playbook().client(line)
+        for _ in range(120):
+            book.server("211-" + "a" * 20000)
+        assert book.server("211 End").said().endswith("\r\n211 End\r\n" if line == "FEAT" else "211 End\r\n")
         book.client("PWD").expect(to_server("PWD"))
 
     def test_a_last_line_of_another_code(self) -> None:
@@ -377,6 +445,16 @@ class TestLines:
     def test_answers_that_are_due_reach_a_half_closed_client(self) -> None:
         book = Playbook().client("USER ann\r\nPASS x\r\nPWD").client_lost().expect().server("331 ?").server("230 In")
         book.server('257 "/"').expect_some(to_client('257 "/"'), Close("the client is gone"))
+
+    def test_answers_to_abor_reach_it_too(self) -> None:
+        book = transferring("RETR f").client("ABOR").client_lost().expect().server("426 a")
+        book.expect_some(to_client("426 a"), to_server("NOOP")).server("226 b").expect(to_client("226 b"))
+        book.server("200 Ok").expect_some(Close("the client is gone"))
+
+    def test_what_it_is_not_due_holds_nothing_up(self) -> None:
+        book = Playbook().logged_in().client("EPSV").listening("192.0.2.10:10001").server("229 Ok (|||30001|)")
+        book.data_open(Side.SERVER).client("RETR f").ran_out(Clock.EARLY_COMMAND).client_lost().expect()
+        book.ran_out(Clock.DATA_CONNECTION).expect_some(Close("the client is gone"))
 
     def test_an_idle_client_that_goes_is_gone(self) -> None:
         Playbook().client_lost().expect_some(Close("the client is gone"))

@@ -55,6 +55,8 @@ class Clock(Enum):
     """A transfer command is held back until its data connections stand; when this runs out it is sent all the same."""
     DATA_CONNECTION = auto()
     """A data connection that never stands."""
+    STRANGER = auto()
+    """Somebody else connected to the port that waits for the client: is the client still to come? A second or two."""
     LATE_END = auto()
     """The real server said how it ended, before the end of the data was seen. Milliseconds: both were sent at once."""
     HALF_REPLY = auto()

@@ -12,6 +12,7 @@ from typing import Final
 _NO_TLS: Final = "TLS is not offered here; use plain FTP"
 _NO_LONG_ADDRESSES: Final = "Not offered here; use EPRT or EPSV (RFC 2428)"
 _NO_OTHER_PASSIVE: Final = "Not offered here; use PASV or EPSV"
+_NO_TRYING: Final = "Not offered here; a data connection is opened for a transfer only"
 _NO_THIRD_PARTY: Final = "Server-to-server transfers are not offered here"
 
 ALWAYS_REFUSED: Final = {
@@ -21,6 +22,8 @@ ALWAYS_REFUSED: Final = {
     b"LPSV": _NO_LONG_ADDRESSES,
     b"P@SW": _NO_OTHER_PASSIVE,  # vsftpd and Pure-FTPd take it for PASV
     b"SPSV": _NO_OTHER_PASSIVE,
+    b"ESTA": _NO_TRYING,  # Pure-FTPd opens the data connection that was announced, to try whether it can
+    b"ESTP": _NO_TRYING,
 }
 TLS_VERBS: Final = dict.fromkeys((b"AUTH", b"PBSZ", b"PROT", b"CCC", b"ADAT", b"MIC", b"CONF", b"ENC"), _NO_TLS)
 

@@ -37,7 +37,12 @@ class CommandQueue:
     @property
     def has_quit(self) -> bool:
         """Whether the client said QUIT, and goes in good order."""
-        return any(line is not None and line.rstrip().upper() == b"QUIT" for line in self._lines)
+        return any(line is not None and line.rstrip(b" ").upper() == b"QUIT" for line in self._lines)
+
+    def has_first(self, word: bytes) -> bool:
+        """Whether the next one is this verb alone."""
+        line = self._lines[0] if self._lines else None
+        return line is not None and line.rstrip(b" ").upper() == word
 
     def hold(self, line: bytes | None) -> None:
         """Behind all others."""

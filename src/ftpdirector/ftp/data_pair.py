@@ -36,7 +36,7 @@ class DataPair:
 
     __slots__ = (
         "_actions", "_leased", "_policy", "_refused", "_server_address", "_verb", "active_endpoint", "announcement",
-        "client", "server", "why",
+        "client", "server", "stranger", "why",
     )  # fmt: skip
 
     def __init__(self, actions: list[Action], server: IPAddress, policy: DataToServer, refused: frozenset[str]) -> None:
@@ -52,6 +52,8 @@ class DataPair:
         self.active_endpoint: Endpoint | None = None
         self.announcement: ServerData | None = None
         """The last one; kept, so that it can be asked for another way when its port does not serve."""
+        self.stranger = ""
+        """Who connected to the client's port, and is not the client."""
         self.why = ""
         """Why the last one failed."""
 
@@ -80,6 +82,7 @@ class DataPair:
         """PASV, EPSV, or with `active` PORT, EPRT: nothing of the old ones is left."""
         self.drop()
         self._verb = verb
+        self.stranger = ""
         self.active_endpoint = active
         self._leased = None
         if active is None:

@@ -66,6 +66,8 @@ class DataSession(SessionBase):
     def data_open(self, side: Side) -> list[Action]:
         """A data connection stands."""
         if self._data.opened(side):
+            if side is Side.CLIENT and self._data.stranger:
+                self._actions.append(StopClock(Clock.STRANGER))
             if self._job is Job.WAIT:
                 self._await_data()
             elif self._transfer is not None and self._data.both_stand:
@@ -77,6 +79,14 @@ class DataSession(SessionBase):
         text = self._data.failed(side, text, logged_in=self._login.is_done)
         if text:
             self._data_failed(side, text)
+        return self._take()
+
+    def stranger_connected(self, address: str) -> list[Action]:
+        """Somebody else than the client connected to its data port, and was reset (RFC 2577 section 4)."""
+        if self._data.client is Data.DUE:
+            self._data.stranger = address
+            if self._job is Job.WAIT or self._transfer is not None:
+                self._actions.append(StartClock(Clock.STRANGER))
         return self._take()
 
     def data_ended(self, direction: Direction, *, whole: bool = True, empty: bool = False) -> list[Action]:
@@ -212,6 +222,8 @@ class DataSession(SessionBase):
                 data.connect_client()
                 if self._job is not Job.WAIT:
                     self._job = Job.WAIT
+                    if data.stranger:
+                        self._actions.append(StartClock(Clock.STRANGER))
                     self._actions += (StartClock(Clock.EARLY_COMMAND), StartClock(Clock.DATA_CONNECTION))
 
     def _stop_waiting(self) -> None:
@@ -283,7 +295,9 @@ class DataSession(SessionBase):
     def _no_data_connection(self) -> None:
         """Nobody connected in time."""
         client_is_due = self._data.client is not Data.OPEN
-        if not client_is_due and self._data.server is Data.DUE:
+        if client_is_due and self._data.stranger:
+            text = f"Security: bad IP connecting, {self._data.stranger} is not the address of this session"
+        elif not client_is_due and self._data.server is Data.DUE:
             text = self._data.failed(Side.SERVER, "it does not answer", logged_in=self._login.is_done)
         else:
             text = "nobody connected in time"
@@ -304,6 +318,8 @@ class DataSession(SessionBase):
         if transfer is None:
             return
         fate = Fate.SAY if transfer.aborted else Fate.FAIL
+        if transfer.aborted:
+            transfer.drop_aborted()
         transfer.end(Outcome.ABORTED if transfer.aborted else Outcome.FAILED, "the real server said nothing final")
         self._transfer_over(owed=1, fate=fate)
 

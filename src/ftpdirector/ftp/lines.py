@@ -60,7 +60,7 @@ class LineReader:
                 self._skipping = False
             else:
                 line = piece.rstrip(b"\r")
-                lines.append(_without_telnet(line) if line[:1] == IAC else line)
+                lines.append(without_telnet(line) if line[:1] == IAC else line)
         if len(rest) > LONGEST_LINE_BYTES:
             self._skipping = True
         self._buffer = b"" if self._skipping else rest
@@ -71,7 +71,8 @@ class LineReader:
         return 1 < len(data) < LONGEST_LINE_BYTES and data[0] != _IAC
 
 
-def _without_telnet(line: bytes) -> bytes:
+def without_telnet(line: bytes) -> bytes:
+    """A line without the Telnet commands that it begins with (RFC 854)."""
     at = 0
     synched = False
     while line[at : at + 1] == IAC:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from ftpdirector.ftp.replies import LARGEST_REPLY_BYTES, Reply, ReplyLine, format_reply
+from ftpdirector.ftp.replies import Reply, ReplyLine, ReplyParts, format_reply
 
 STATUS_REPLIES: Final = frozenset({211, 212, 213})
 _NOT_OF_NOOP: Final = STATUS_REPLIES | {225, 226, 250}
@@ -31,12 +31,11 @@ class Fate(Enum):
 class PendingReplies:
     """Collects the lines of a reply, and counts those that are due when nothing else is under way."""
 
-    __slots__ = ("_parts", "_size", "due", "fate")
+    __slots__ = ("_parts", "due", "fate")
 
     def __init__(self) -> None:
         """Nothing is due."""
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._parts = ReplyParts()
         self.due = 0
         self.fate = Fate.SAY
 
@@ -44,13 +43,11 @@ class PendingReplies:
         """The whole reply, if this line is its last."""
         if line.last and not self._parts:
             return Reply(line.code, line.data)
-        kept = line.data[: LARGEST_REPLY_BYTES - self._size]
-        self._parts.append(kept)
-        self._size += len(kept)
+        self._parts.add(line)
         if not line.last:
             return None
-        whole = b"".join(self._parts)
-        last, self._parts, self._size = self._parts[-2:-1], [], 0
+        parts = self._parts.take()
+        whole, last = b"".join(parts), parts[-2:-1]
         if whole[:1] == b"2" and not whole.startswith(b"%d" % line.code):
             whole = b"".join(last)  # Its last line has another code: who reads the first would take it for a good end.
         return Reply(line.code, whole)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from ftpdirector.ftp.lines import IAC, without_telnet
+
 LONGEST_LINE_BYTES: Final = 16384
 """What is longer is handed on in pieces."""
 LARGEST_REPLY_BYTES: Final = 1 << 20
-"""Of a reply that is collected; what comes behind it is left out."""
+"""Of a reply that is collected; what comes behind it is left out, but for its last line."""
 
 
 class Reply(NamedTuple):
@@ -37,15 +39,45 @@ class ReplyLine(NamedTuple):
     """Inside a reply of several lines: this one looks like the last one, but of another code."""
 
 
+class ReplyParts:
+    """The lines of one reply, as many as are kept, and its last one: whoever reads it waits for that."""
+
+    __slots__ = ("_lines", "_size")
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self._lines: list[bytes] = []
+        self._size = 0
+
+    def __bool__(self) -> bool:
+        """Whether a reply has begun."""
+        return bool(self._lines)
+
+    def add(self, line: ReplyLine) -> None:
+        """A line, or a piece of a very long one."""
+        self._size += len(line.data)
+        if line.last:
+            if self._lines and not self._lines[-1].endswith(b"\n") and code_of(line.data):
+                self._lines.append(b"\r\n")  # The rest of a very long line was left out.
+            self._lines.append(line.data)
+        elif self._size <= LARGEST_REPLY_BYTES:
+            self._lines.append(line.data)
+
+    def take(self) -> list[bytes]:
+        """The reply is whole."""
+        lines, self._lines, self._size = self._lines, [], 0
+        return lines
+
+
 class ReplyReader:
     """Cuts a stream into replies (RFC 959 section 4.2), however the segments fall.
 
     A reply of several lines begins with `nnn-` and ends with a line that begins with the same `nnn` and a space. As
     clients do, a bare `nnn`, and one with a TAB or anything else but a digit behind it, is taken for `nnn ` too, and
-    blank lines between replies are dropped.
+    blank lines between replies are dropped. ProFTPD may say Telnet's DONT in front of a reply.
     """
 
-    __slots__ = ("_buffer", "_code", "_collected", "_end", "_long", "_size", "uncoded")
+    __slots__ = ("_buffer", "_code", "_end", "_long", "_parts", "uncoded")
 
     def __init__(self) -> None:
         """Start between two replies."""
@@ -55,8 +87,7 @@ class ReplyReader:
         self._code = 0
         self._end = b""
         self._long: ReplyLine | None = None
-        self._collected: list[bytes] = []
-        self._size = 0
+        self._parts = ReplyParts()
 
     def lines(self, data: bytes) -> list[ReplyLine]:
         """The lines that `data` completes, and pieces of one that is too long to be kept."""
@@ -87,13 +118,9 @@ class ReplyReader:
             if not line.code:
                 self.uncoded = self.uncoded or line.data[:LONGEST_LINE_BYTES]
                 continue
-            kept = line.data[: LARGEST_REPLY_BYTES - self._size]
-            self._collected.append(kept)
-            self._size += len(kept)
+            self._parts.add(line)
             if line.last:
-                replies.append(Reply(line.code, b"".join(self._collected)))
-                self._collected.clear()
-                self._size = 0
+                replies.append(Reply(line.code, b"".join(self._parts.take())))
         return replies
 
     def end_here(self) -> None:
@@ -113,11 +140,12 @@ class ReplyReader:
                 other = code_of(line)
                 other = 0 if other == code else other
         else:
-            code = code_of(line)
+            begins = line if line[:1] != IAC else without_telnet(line)
+            code = code_of(begins)
             if not code:
                 return ReplyLine(line, 0, last=True)
-            last = line[3:4] != b"-"
-            self._end = line[:3]
+            last = begins[3:4] != b"-"
+            self._end = begins[:3]
         self._code = 0 if last else code
         return ReplyLine(line, code, last, other)
 

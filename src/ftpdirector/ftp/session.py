@@ -40,7 +40,7 @@ from ftpdirector.ftp.data_pair import Data
 from ftpdirector.ftp.job import OF_A_TRANSFER, Job
 from ftpdirector.ftp.passing_session import PassingSession
 from ftpdirector.ftp.pending_replies import STATUS_REPLIES, Fate, fence, is_fence
-from ftpdirector.ftp.replies import Reply, ReplyLine, format_reply
+from ftpdirector.ftp.replies import Reply, ReplyLine, code_of, format_reply
 from ftpdirector.ftp.server_data import PASSIVE_REPLIES
 from ftpdirector.ftp.transfer import Transfer
 
@@ -122,6 +122,9 @@ class Session(PassingSession):
                     self._send_transfer()
             case Clock.DATA_CONNECTION:
                 self._no_data_connection()
+            case Clock.STRANGER:
+                if self._data.client is Data.DUE:
+                    self._no_data_connection()
             case Clock.LATE_END:
                 if self._transfer is not None:
                     stands = self._data.server is Data.OPEN
@@ -170,20 +173,19 @@ class Session(PassingSession):
         queue = self._queue
         while queue and self._job is _IDLE:
             self._begin(queue.take())
-        if queue:
-            if self._transfer is not None and self._transfer.had_further_word:
-                self._give_transfer_up()
-            if self._job is Job.TAIL:
-                self._job = Job.FENCE
-                self._pending.due += 1
-                self._actions += (START_ANSWER, ToServer(b"NOOP\r\n"))
-        elif self._client_gone and self._job in (_IDLE, Job.TAIL):
+        if queue and self._transfer is not None and self._transfer.had_further_word:
+            self._give_transfer_up()
+        if self._job is Job.TAIL and (queue or (self._client_gone and self._pending.fate is not Fate.MUTE)):
+            self._job = Job.FENCE
+            self._pending.due += 1
+            self._actions += (START_ANSWER, ToServer(b"NOOP\r\n"))
+        elif self._client_gone and not queue and self._job in (_IDLE, Job.TAIL):
             self._end("the client is gone")
 
     def _hold(self, line: bytes | None) -> None:
         """Keep a command until those before it are done; some may overtake (RFC 959 section 4.1.3)."""
         if line is not None and len(line) <= 8:
-            word = line.rstrip().upper()
+            word = line.rstrip(b" ").upper()
             if not word or (word == b"ABOR" and self._abort(line)):
                 return
             if not self._queue and self._overtakes(word):
@@ -196,8 +198,9 @@ class Session(PassingSession):
             self._stat_due += 1
             self._actions.append(ToServer(b"STAT\r\n"))
             return True
-        if word == b"NOOP" and self._job in OF_A_TRANSFER and not (transfer is not None and transfer.is_lost):
+        if word == b"NOOP" and transfer is not None and transfer.preliminary and not transfer.is_lost:
             # Clients keep the control connection alive so; few real servers answer before the transfer is over.
+            # Not before 150: the 200 would pass for the reply to the transfer command.
             self._actions.append(ToClient(NOOP_REPLY))
             return True
         return False
@@ -228,10 +231,10 @@ class Session(PassingSession):
             self._refuse("FEAT", 502, "The real server does not answer")
             self._pending.expect(1, Fate.MUTE)
             self._job = Job.TAIL
-        elif self._job is _PASS and self._fenced and self._route is not None:
-            self._actions.append(START_ANSWER)  # its reply has begun
-        elif self._job is Job.FENCE or (self._job is _PASS and self._fenced):
-            self._fenced = False
+        elif self._job is _PASS and self._fenced:
+            # It works, on either command: what is asked next would get the answer to this one.
+            self._actions.append(START_ANSWER)
+        elif self._job is Job.FENCE:
             self._job = _IDLE
 
     def _reply_line(self, line: ReplyLine) -> None:
@@ -242,6 +245,9 @@ class Session(PassingSession):
                 self._actions.append(ToClient(data))  # no reply at all: clients skip it, as directly
             return
         route = self._route or self._job
+        if self._route is not None and self._names_port(line, route):
+            data = b""
+            line = line._replace(data=data)
         self._route = None if last else route
         if route is _PASS and code not in PASSIVE_REPLIES and not (self._fenced and is_fence(self._verb, code)):
             if data:
@@ -252,6 +258,13 @@ class Session(PassingSession):
             reply = self._pending.collect(line)
             if reply is not None:
                 self._replied(reply, route)
+
+    @staticmethod
+    def _names_port(line: ReplyLine, route: Job) -> bool:
+        """Whether a line inside another reply looks like a data port: some clients take any code for the end of one."""
+        if line.code in PASSIVE_REPLIES or route in (Job.SETUP, Job.REOPEN):
+            return False
+        return code_of(line.data) in PASSIVE_REPLIES
 
     def _replied(self, reply: Reply, route: Job) -> None:
         """A reply is whole that the director asked for itself, or must judge."""
@@ -285,6 +298,8 @@ class Session(PassingSession):
             self._farewell = True
         if code < 200:
             transfer.began(reply)
+            while self._queue.has_first(b"NOOP") and self._overtakes(b"NOOP"):
+                self._queue.take()
         elif self._stat_due and _answers_stat(transfer, code):
             self._stat_due -= 1
             # A 2xx that is no status would pass for the end of the transfer.

@@ -114,6 +114,7 @@ class Transfer:
     def answered(self, reply: Reply, *, client_stands: bool, server_stands: bool) -> bool:
         """The real server's final reply; a 2xx is given to the client only for a file that is whole."""
         if self.aborted:
+            self.drop_aborted()
             self._actions.append(ToClient(reply.data))
             return self.end(Outcome.ABORTED, reply.text)
         if not 200 <= reply.code < 300:
@@ -166,6 +167,9 @@ class Transfer:
     def end_is_late(self, *, server_stands: bool) -> bool:
         """The end of the data did not come at once behind the final reply."""
         final = self.final
+        if self.aborted:
+            self.drop_aborted()
+            return False
         if final is None or (200 <= final.code < 300 and (server_stands or not self._is_listing)):
             return False
         self._empty = not server_stands
@@ -191,8 +195,16 @@ class Transfer:
             return self.end(Outcome.ABORTED, "aborted by the client")
         self.aborted = True
         self._actions += abor(line)
-        self._drop()
+        self._actions.append(DROP_CLIENT)
+        if not self.upload_ended:
+            # A reset at once could overtake ABOR and be answered alone; who only sends hears ABOR behind one.
+            self._actions.append(StartClock(Clock.LATE_END))
         return False
+
+    def drop_aborted(self) -> None:
+        """ABOR was heard by now: reset the real server's side."""
+        if not self.upload_ended:
+            self._actions += (StopClock(Clock.LATE_END), DROP_SERVER)
 
     def end(self, outcome: Outcome, reply: str) -> bool:
         """Say for the log how it ended."""

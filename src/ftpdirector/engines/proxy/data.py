@@ -35,6 +35,9 @@ class Observer(Protocol):
     def data_failed(self, side: Side, text: str) -> None:
         """It could not be opened."""
 
+    def stranger_connected(self, address: str) -> None:
+        """Somebody else than the client connected to its port, and was reset."""
+
     def data_moves(self) -> None:
         """Bytes were moved: the session is not idle."""
 
@@ -97,6 +100,7 @@ class DataConnections:
         """Lease a port for the client by `take`; its number. Raises `HostError` when none is free."""
         self._client.reset()
         self._client.lease = take(self._client.took)
+        self._client.lease.on_stranger = self._observer.stranger_connected
         return self._client.lease.port
 
     def connect_to_client(self, peer: Endpoint, source: IPAddress, source_port: int) -> None:

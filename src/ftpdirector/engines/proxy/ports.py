@@ -88,13 +88,15 @@ def family_of(address: IPAddress) -> socket.AddressFamily:
 class Lease:
     """A port that one client address may connect to, once."""
 
-    __slots__ = ("_listener", "client", "on_open")
+    __slots__ = ("_listener", "client", "on_open", "on_stranger")
 
     def __init__(self, listener: _Listener, client: str, on_open: Callable[[socket.socket], None]) -> None:
         """Made by `PortPool.lease`."""
         self._listener = listener
         self.client = client
         self.on_open = on_open
+        self.on_stranger: Callable[[str], None] | None = None
+        """Hears of a connection from another address, which was reset; not where several clients share the port."""
 
     @property
     def port(self) -> int:
@@ -137,10 +139,17 @@ class _Listener:
             lease = self.leases.get(peer[0])
             if lease is None:
                 reset(sock)
+                self._tell_of_stranger(peer[0])
                 continue
             self.release(lease)
             lease.on_open(sock)
         return False
+
+    def _tell_of_stranger(self, address: str) -> None:
+        if len(self.leases) == 1:
+            (lease,) = self.leases.values()
+            if lease.on_stranger is not None:
+                lease.on_stranger(address)
 
     def release(self, lease: Lease) -> None:
         if self.leases.get(lease.client) is lease:

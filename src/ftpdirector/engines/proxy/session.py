@@ -208,6 +208,10 @@ class ProxySession:
             self.behind.failed("shortage" if text in OWN_ERROR_TEXTS else "data_connect")
         self.do(self.session.data_failed(side, text))
 
+    def stranger_connected(self, address: str) -> None:
+        """See `Observer`."""
+        self.do(self.session.stranger_connected(address))
+
     def data_moves(self) -> None:
         """See `Observer`."""
         self.active_s = self.runtime.now_s

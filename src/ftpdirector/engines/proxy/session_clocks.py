@@ -16,6 +16,8 @@ from ftpdirector.model import Timeouts
 
 _AT_ONCE_S: Final = 0.04
 """What a real server sends together arrives together; a reply is never held back for longer than this."""
+_AFTER_STRANGER_S: Final = 2.0
+"""A stranger must not take a client's transfer from it by being faster."""
 
 
 class SessionClocks:
@@ -88,5 +90,7 @@ def _duration_s(clock: Clock, timeouts: Timeouts) -> float:
             return timeouts.early_command_s
         case Clock.DATA_CONNECTION:
             return timeouts.data_connection_s
+        case Clock.STRANGER:
+            return _AFTER_STRANGER_S
         case Clock.LATE_END | Clock.HALF_REPLY:
             return _AT_ONCE_S
