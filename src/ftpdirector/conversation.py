@@ -30,17 +30,21 @@ class Conversation:
         self.waiting_for = "connect"
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self.was_connected = False
+        """Whether the connection once stood."""
         self._replies = ReplyReader()
         self._ready: deque[Reply] = deque()
 
     async def connect(self) -> None:
         """Connect; OSError when that fails."""
-        self._reader, self._writer = await asyncio.open_connection(str(self.server.address), self.server.port)
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the connection once stood."""
-        return self._writer is not None
+        try:
+            self._reader, self._writer = await asyncio.open_connection(str(self.server.address), self.server.port)
+        except ConnectionResetError:
+            # A port that nobody listens on refuses (ECONNREFUSED): this one was accepted, and reset before we looked.
+            self.was_connected = True
+            self.waiting_for = "the greeting"
+            raise
+        self.was_connected = True
 
     @property
     def local(self) -> Endpoint:

@@ -106,7 +106,7 @@ class _Found:
 def _bad(
     talk: Conversation, found: _Found, error: _Failed | ProtocolError | EOFError | OSError
 ) -> tuple[ProbeOutcome, str, str]:
-    hung_up = ProbeOutcome.CLOSED if talk.is_connected and not found.greeted else ProbeOutcome.DOWN
+    hung_up = ProbeOutcome.CLOSED if talk.was_connected and not found.greeted else ProbeOutcome.DOWN
     match error:
         case _Failed():
             return error.found
