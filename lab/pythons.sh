@@ -28,7 +28,7 @@ for minor in 11 12 13; do
             touch "$venv/.made"
         fi
         # shellcheck disable=SC2086 - a list of paths
-        "$venv/bin/pytest" -q -n "${WORKERS:-4}" -p no:cacheprovider -m "not real and not long and not slow" $tests || failed="$failed $version"
+        "$venv/bin/pytest" -q -n "${WORKERS:-4}" -p no:cacheprovider -m "not real and not slow" $tests || failed="$failed $version"
     done
     [ -n "$found" ] || echo "Python 3.$minor: not tested, it is not on this machine"
 done

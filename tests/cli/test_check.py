@@ -101,6 +101,7 @@ def test_json_has_the_place_of_each_problem(files: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_whatever_is_wrong_with_a_file_is_1_and_wrong_usage_is_64(files: Path) -> None:
     (files / "latin.toml").write_bytes(b"# \xe4")
     (files / "secret.toml").write_text(GOOD)

@@ -116,6 +116,7 @@ def test_the_module_is_the_command() -> None:
     assert done.stdout == f"ftpdirector {__version__}\n"
 
 
+@pytest.mark.long
 def test_the_demo_without_its_extra_says_what_to_install() -> None:
     """pyftpdlib is in the extra `demo` alone; every other command works without it."""
     without = "import sys; sys.modules['pyftpdlib'] = None; from ftpdirector.cli import execute; sys.exit(execute(%r))"
@@ -129,6 +130,7 @@ def test_the_demo_without_its_extra_says_what_to_install() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_the_demo_verifies_every_mode_through_itself() -> None:
     done = ftpdirector("demo", "--check", "--port", str(quiet_port()), "--status-port", "0")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -171,6 +173,7 @@ def test_keepalived_can_look_by_itself() -> None:
     assert "track_file" not in text
 
 
+@pytest.mark.long
 def test_output_that_cannot_be_written_is_one_line_and_no_success(file: Path) -> None:
     for words in (["schema"], ["check", str(file)], ["explain", str(file)], ["--help"], ["--version"]):
         with Path("/dev/full").open("wb") as full:
@@ -184,6 +187,7 @@ def test_output_that_cannot_be_written_is_one_line_and_no_success(file: Path) ->
             assert told.returncode == 64
 
 
+@pytest.mark.long
 def test_the_demo_serves_and_ends_though_nobody_reads_what_it_says() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -19,6 +19,8 @@ from tests.directors import Director, cluster_file, director
 from tests.loopback.dying_server import DyingServer, dying_server
 from tests.loopback.running_proxy import quiet_port, read_all
 
+pytestmark = pytest.mark.long
+
 __all__ = ["house", "reals"]
 MANY = [0, 1, *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(2, 10))]
 

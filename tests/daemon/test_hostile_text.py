@@ -20,6 +20,8 @@ import pytest
 from tests.directors import COMMAND, cluster_file, director, ftpdirector
 from tests.loopback.running_proxy import quiet_port, real_server
 
+pytestmark = pytest.mark.long
+
 HOSTILE = {
     "latin-1": "Anmeldung ungültig".encode("latin-1"),
     "markup": b"[/]Login incorrect [bold",

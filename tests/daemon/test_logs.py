@@ -22,6 +22,8 @@ from tests.daemon.test_run import Download, House, house, reals
 from tests.directors import COMMAND, director, ftpdirector
 from tests.loopback.running_proxy import quiet_port
 
+pytestmark = pytest.mark.long
+
 __all__ = ["house", "reals"]
 
 

@@ -16,6 +16,8 @@ from tests.daemon.test_run import House, house, reals
 from tests.directors import director, ftpdirector
 from tests.loopback.running_proxy import quiet_port
 
+pytestmark = pytest.mark.long
+
 __all__ = ["house", "reals"]
 ROOT = Path(__file__).parents[2]
 DEBIANS = Path("/usr/bin/python3")

@@ -20,6 +20,8 @@ import pytest
 from tests.directors import cluster_file, director, ftpdirector
 from tests.loopback.running_proxy import FtpClient, Real, quiet_port, read_all, real_server
 
+pytestmark = pytest.mark.long
+
 PASSIVE = 'passive_ports = "23000-23999"'
 BIG = os.urandom(1 << 20) * 24
 

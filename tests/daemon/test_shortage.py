@@ -25,6 +25,8 @@ from ftpdirector.model import Endpoint, HealthCheck
 from tests.directors import Director, cluster_file, director, ftpdirector
 from tests.loopback.running_proxy import FtpClient, quiet_port, real_server
 
+pytestmark = pytest.mark.long
+
 CHECK = '[virtual_server.health_check]\ninterval = "1s"\ntimeout = "1s"\nfall = 1\nrise = 1\n'
 _NEW_NETWORK = 0x40000000
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace of one's own wants root")

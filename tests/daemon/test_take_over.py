@@ -15,6 +15,8 @@ import pytest
 from tests.daemon.test_run import Download, House, house, reals
 from tests.directors import Director, director, ftpdirector
 
+pytestmark = pytest.mark.long
+
 __all__ = ["house", "reals"]
 
 

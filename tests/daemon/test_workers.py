@@ -20,6 +20,8 @@ from tests.daemon.test_run import Download, House, house, reals
 from tests.directors import Director, director, ftpdirector
 from tests.loopback.running_proxy import quiet_port
 
+pytestmark = pytest.mark.long
+
 __all__ = ["house", "reals"]
 SOON_S = 20.0
 """A worker that hangs is noticed within five seconds; the machine may be busy."""

@@ -218,6 +218,7 @@ def test_what_a_session_met_is_judged_beside_the_sessions_that_live_there(
     )
 
 
+@pytest.mark.long
 def test_a_session_that_is_hung_up_on_where_none_is_counted_lets_a_probe_decide() -> None:
     told: list[tuple[Key, Health, str]] = []
     counted_there = [0]
@@ -247,6 +248,7 @@ def test_a_session_that_is_hung_up_on_where_none_is_counted_lets_a_probe_decide(
     assert [health for _, health, _ in told] == [Health.UP, Health.FULL]
 
 
+@pytest.mark.long
 def test_a_full_server_is_left_alone_for_an_interval_and_then_tried() -> None:
     told: list[tuple[Key, Health, str]] = []
     spent: list[float] = []
@@ -273,6 +275,7 @@ def test_a_full_server_is_left_alone_for_an_interval_and_then_tried() -> None:
     assert 1.7 < spent[0] < 2.7
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("sessions", "health"), [(0, Health.DOWN), (1, Health.FULL)])
 def test_a_probe_that_is_hung_up_on_is_full_where_sessions_live(sessions: int, health: Health) -> None:
     told: list[tuple[Key, Health, str]] = []

@@ -29,6 +29,8 @@ from tests.loopback.running_proxy import (
     with_server,
 )
 
+pytestmark = pytest.mark.long
+
 QUICK = Timing(tick_s=0.05, beside_s=0.3)
 HERE = ip_address("127.0.0.1")
 

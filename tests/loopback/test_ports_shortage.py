@@ -21,6 +21,8 @@ from tests.loopback.running_proxy import FtpClient, quiet_port, reset, wanted_of
 from tests.loopback.running_proxy import director as engine
 from tests.loopback.test_ports_openings import HERE, QUICK, Door, causes, door, front, says
 
+pytestmark = pytest.mark.long
+
 GREETS = says(b"220 ready\r\n")
 LIMITS = "max_sessions_per_client = 0\n"
 

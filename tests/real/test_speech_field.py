@@ -15,6 +15,8 @@ import pytest
 from ftpdirector.model import Endpoint, Timeouts
 from tests.loopback.running_proxy import FtpClient, RunningProxy, director, read_all, reset, virtual_server
 
+pytestmark = pytest.mark.long
+
 CONTENT = bytes(range(256)) * 400
 Hook = Callable[["Talk", str], object]
 

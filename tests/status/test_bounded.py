@@ -21,6 +21,8 @@ from ftpdirector.state import Histogram, Snapshot
 from ftpdirector.status import bounded
 from ftpdirector.status.server import StatusServer
 
+pytestmark = pytest.mark.long
+
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

@@ -176,7 +176,10 @@ class LineSink:
             return False
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
-        return not poll.poll(_LOOK_AGAIN_MS)
+        try:
+            return not poll.poll(_LOOK_AGAIN_MS)
+        except OSError:  # poll(2) refuses more descriptors than RLIMIT_NOFILE allows now; write(2) does not mind
+            return False
 
 
 def own_output() -> int:
