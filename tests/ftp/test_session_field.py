@@ -71,8 +71,9 @@ class TestTheFinalWordNeverComes:
     def test_a_final_word_in_time_needs_no_fence(self) -> None:
         self.broken().client("PWD").server("426 Cut").expect_some(to_client("426 Cut"), to_server("PWD"))
 
-    def test_a_server_that_does_not_answer_the_fence_either(self) -> None:
-        self.broken().client("PWD").silence().ran_out(Clock.ANSWER).expect(to_server("PWD"))
+    def test_a_server_that_is_slow_to_answer_the_fence_either_keeps_replies_in_step(self) -> None:
+        book = self.broken().client("PWD").silence().ran_out(Clock.ANSWER).expect().ran_out(Clock.ANSWER).expect()
+        book.server("200 Zzz").expect(to_server("PWD")).server('257 "/"').expect(to_client('257 "/"'))
 
     def test_an_abor_that_is_not_answered(self) -> None:
         book = transferring("RETR f").client("ABOR").client("PWD").expect().silence().expect_some(to_server("NOOP"))

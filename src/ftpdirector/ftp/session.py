@@ -231,11 +231,9 @@ class Session(PassingSession):
             self._refuse("FEAT", 502, "The real server does not answer")
             self._pending.expect(1, Fate.MUTE)
             self._job = Job.TAIL
-        elif self._job is _PASS and self._fenced:
+        elif self._job is Job.FENCE or (self._job is _PASS and self._fenced):
             # It works, on either command: what is asked next would get the answer to this one.
             self._actions.append(START_ANSWER)
-        elif self._job is Job.FENCE:
-            self._job = _IDLE
 
     def _reply_line(self, line: ReplyLine) -> None:
         """A reply belongs to what was under way when its first line came; a passed command's goes line by line."""
