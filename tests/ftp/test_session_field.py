@@ -400,6 +400,12 @@ class TestReplies:
         assert book.said() == "211-a\r\n 227 of text\r\n211 b\r\n"
         book.client("PWD").expect(to_server("PWD"))
 
+    def test_nor_inside_a_refusal_of_what_the_director_asked(self) -> None:
+        book = Playbook().logged_in().client("PASV").listening("192.0.2.10:30001")
+        book.server("500-no\r\n227 (10,0,0,1,4,1)\r\n500 no").server("501-a\r\n227 (10,0,0,1,4,1)\r\n501 b")
+        assert "227" not in book.said()
+        assert "500 no" in book.said()
+
     def test_nor_as_its_end(self) -> None:
         book = Playbook().client("XYZ").server("200-a\r\n227 (10,0,0,1,4,1)").expect(to_client("200-a"))
         assert book.ran_out(Clock.HALF_REPLY).said() == "502 Not offered here; use PASV or EPSV\r\n"

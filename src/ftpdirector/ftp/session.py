@@ -260,7 +260,7 @@ class Session(PassingSession):
     @staticmethod
     def _names_port(line: ReplyLine, route: Job) -> bool:
         """Whether a line inside another reply looks like a data port: some clients take any code for the end of one."""
-        if line.code in PASSIVE_REPLIES or route in (Job.SETUP, Job.REOPEN):
+        if line.code in PASSIVE_REPLIES or (route in (Job.SETUP, Job.REOPEN) and line.code < 400):
             return False
         return code_of(line.data) in PASSIVE_REPLIES
 
