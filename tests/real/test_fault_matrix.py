@@ -35,7 +35,7 @@ DIRECTIONS = ("up", "down")
 UNDECIDED = {"up": WHEN[:4], "down": WHEN[:3]}
 """A real server ends its data right behind the last byte: only a client can be stopped between the two."""
 
-AGENT = """
+CLIENT_PROGRAM = """
 import socket, sys
 control = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 control.settimeout(20)
@@ -80,12 +80,12 @@ for line in sys.stdin:
 """
 
 
-class Agent:
+class ClientProcess:
     """A client process that does as it is told."""
 
     def __init__(self, place: Place) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", AGENT, "127.0.0.1", str(place.port)],
+            [sys.executable, "-I", "-S", "-c", CLIENT_PROGRAM, "127.0.0.1", str(place.port)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -145,30 +145,30 @@ class Row:
 ROWS = [Row(*row) for row in itertools.product(WHO, WHEN, DIRECTIONS)]
 
 
-def walk_up(agent: Agent, row: Row, name: str) -> str:
+def walk_up(client: ClientProcess, row: Row, name: str) -> str:
     """As far as the row goes; the final reply if it goes so far."""
-    assert agent.does(f"ask STOR incoming/{name}")[0] == "1"
+    assert client.does(f"ask STOR incoming/{name}")[0] == "1"
     size = {"before data": 0, "first byte": 1, "in the middle": BODY // 2}.get(row.when, BODY)
-    agent.does(f"send {size}")
+    client.does(f"send {size}")
     if row.when in ("end of data", "final reply"):
-        agent.does("end")
-    return agent.does("reply") if row.when == "final reply" else ""
+        client.does("end")
+    return client.does("reply") if row.when == "final reply" else ""
 
 
-def walk_down(agent: Agent, row: Row, name: str) -> str:
+def walk_down(client: ClientProcess, row: Row, name: str) -> str:
     big = row.when in UNDECIDED["down"]
     if row.when != "before data":
-        assert agent.does(f"ask RETR {name}")[0] == "1"
-        agent.does(f"take {1 if row.when == 'first byte' else BODY // 2 if big else BODY}")
+        assert client.does(f"ask RETR {name}")[0] == "1"
+        client.does(f"take {1 if row.when == 'first byte' else BODY // 2 if big else BODY}")
     if row.when in ("end of data", "final reply"):
-        assert agent.does("rest") == "0"
-    return agent.does("reply") if row.when == "final reply" else ""
+        assert client.does("rest") == "0"
+    return client.does("reply") if row.when == "final reply" else ""
 
 
-def kill(place: Place, agent: Agent, row: Row, worker: int) -> None:
+def kill(place: Place, client: ClientProcess, row: Row, worker: int) -> None:
     match row.who:
         case "client":
-            agent.kill()
+            client.kill()
         case "session":
             assert place.kill_sessions()
         case _:
@@ -177,14 +177,14 @@ def kill(place: Place, agent: Agent, row: Row, worker: int) -> None:
 
 
 def wrong_up(place: Place, row: Row, worker: int, name: str) -> Iterator[str]:
-    agent = Agent(place)
-    final = walk_up(agent, row, name)
-    kill(place, agent, row, worker)
+    client = ClientProcess(place)
+    final = walk_up(client, row, name)
+    kill(place, client, row, worker)
     if row.who != "client":
         if not final:
-            agent.tries("end")
-            final = agent.last_reply()
-        agent.kill()
+            client.tries("end")
+            final = client.last_reply()
+        client.kill()
     if row.who != "session" and place.tells:
         verdict = place.verdict(name)
         if row.undecided and verdict != "cut":
@@ -200,21 +200,21 @@ def wrong_up(place: Place, row: Row, worker: int, name: str) -> Iterator[str]:
 def wrong_down(place: Place, row: Row, worker: int, name: str) -> Iterator[str]:
     big = row.when in UNDECIDED["down"]
     os.link(place.real.root / ("big.bin" if big else "whole.bin"), place.real.root / name)
-    agent = Agent(place)
-    final = walk_down(agent, row, name)
+    client = ClientProcess(place)
+    final = walk_down(client, row, name)
     taken = {"before data": 0, "first byte": 1, "in the middle": BODY // 2}.get(row.when, BODY)
-    kill(place, agent, row, worker)
+    kill(place, client, row, worker)
     if row.who == "client":
         if place.tells and row.when in ("first byte", "in the middle") and place.verdict(name) != "cut":
             yield "the server takes what was not taken for whole"
         return
     if row.when == "before data":
-        agent.tries(f"say RETR {name}")
-    outcome, rest = agent.tries("rest")
+        client.tries(f"say RETR {name}")
+    outcome, rest = client.tries("rest")
     got = taken + int(rest) if outcome == "ok" else 0
     if not final:
-        final = agent.last_reply()
-    agent.kill()
+        final = client.last_reply()
+    client.kill()
     if outcome == "ok" and got != (SIZE if big else BODY):
         yield f"FIN behind {got} bytes"
     if final.startswith("2") and (outcome != "ok" or row.undecided):
