@@ -75,6 +75,12 @@ class TestTheFinalWordNeverComes:
         book = self.broken().client("PWD").silence().ran_out(Clock.ANSWER).expect().ran_out(Clock.ANSWER).expect()
         book.server("200 Zzz").expect(to_server("PWD")).server('257 "/"').expect(to_client('257 "/"'))
 
+    def test_a_client_killed_in_mid_download_leaves_no_session_that_waits_for_ever(self) -> None:
+        """Pure-FTPd has no final word for it, and behind the client's FIN no command will ask."""
+        book = self.broken().client_lost()
+        assert book.session.may_be_stuck
+        book.silence().expect_some(Close("the client is gone"))
+
     def test_an_abor_that_is_not_answered(self) -> None:
         book = transferring("RETR f").client("ABOR").client("PWD").expect().silence().expect_some(to_server("NOOP"))
         book.server("226 Abor").expect(to_client("226 Abor")).server("200 Zzz").expect(to_server("PWD"))

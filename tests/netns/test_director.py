@@ -386,7 +386,9 @@ def test_what_apply_changed_is_not_put_back_by_a_director_of_another_file(hosts:
         place.apply()
         applied = listed(hosts.director)
         director.wait_for("kernel_not_told")
-        assert director.ask("drain", "real-2-4").returncode == 0
+        drained = director.ask("drain", "real-2-4")
+        assert drained.returncode == 1, "it is not drained yet, and is not said to be"
+        assert "ftpdirector reload" in drained.stderr
         time.sleep(2.0)  # twice as long as it takes to look and follow
         assert [block for block in listed(hosts.director) if "dynamic" not in block] == [
             block for block in applied if "dynamic" not in block

@@ -203,13 +203,15 @@ class Attacker:
 
 
 def data_listeners() -> list[int]:
-    """Ports of the real server's passive range that somebody listens on (proc(5): /proc/net/tcp)."""
+    """Ports of its passive range that the real server listens on, at its own address (proc(5): /proc/net/tcp)."""
     found: list[int] = []
+    own = socket.inet_aton(REAL)[::-1].hex().upper()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state, *_ = line.split()
-            port = int(local.rsplit(":", 1)[1], 16)
-            if state == LISTENS and PASSIVE[0] <= port <= PASSIVE[1]:
+            address, _, port_text = local.rpartition(":")
+            port = int(port_text, 16)
+            if state == LISTENS and address.endswith(own) and PASSIVE[0] <= port <= PASSIVE[1]:
                 found.append(port)
     return found
 

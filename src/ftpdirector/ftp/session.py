@@ -143,7 +143,9 @@ class Session(PassingSession):
         Pure-FTPd has no final word for a transfer that its client ended early, and none for TAB before a verb.
         """
         if self.may_be_stuck:
-            if self._job is _PASS:
+            if self._client_gone and not self._queue:
+                self._end("the client is gone")  # as a killed one is: with its data connection, in mid-transfer
+            elif self._job is _PASS:
                 self._fenced = True
                 self._actions += (START_ANSWER, ToServer(fence(self._verb)))
             else:
@@ -209,7 +211,7 @@ class Session(PassingSession):
         if not line:
             if line is None:
                 self._refuse("", 500, "Line too long")
-            return  # An empty line is no command: real servers pass over it in silence.
+            return  # An empty line is no command: vsftpd and Pure-FTPd pass over it in silence too.
         try:
             command = parse_command(line)
             handler = self._HANDLERS.get(command.verb)

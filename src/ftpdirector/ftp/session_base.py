@@ -105,7 +105,9 @@ class SessionBase:
 
     @property
     def may_be_stuck(self) -> bool:
-        """Whether a command waits for a reply that may never come: `silence` is due when nobody says anything."""
+        """Whether a command waits for a reply that may never come, or a client's end does: `silence` is then due."""
+        if self._client_gone and not self._queue:
+            return self._transfer is not None and self._transfer.is_lost
         if not self._queue:
             return False
         if self._job is _PASS:
